@@ -1,2 +1,71 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask codegen`, `cargo xtask conformance`.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, bail};
+
+const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
+/// The crates with a test target `conformance`.
+const CONFORMANT: [&str; 2] = ["windlass-metrics", "windlass-scaling"];
+
+fn main() -> anyhow::Result<ExitCode> {
+    let task = std::env::args().nth(1);
+    match task.as_deref() {
+        Some("codegen") => codegen(),
+        Some("conformance") => conformance(),
+        _ => bail!("usage: cargo xtask codegen|conformance"),
+    }
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    cargo
+}
+
+/// Writes what is generated from code: the CRD.
+fn codegen() -> anyhow::Result<ExitCode> {
+    let output = cargo().args(["run", "--quiet", "-p", "windlass", "--", "crd"]).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("`windlass crd` failed ({})", output.status);
+    }
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CRD), output.stdout)?;
+    println!("wrote {CRD}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the peers' cases and prints a row per file.
+fn conformance() -> anyhow::Result<ExitCode> {
+    let packages = CONFORMANT.iter().flat_map(|package| ["-p", package]);
+    let output = cargo()
+        .args(["test", "--quiet", "--test", "conformance"])
+        .args(packages)
+        .args(["--", "--nocapture", "--test-threads=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo cannot be run")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows: Vec<&str> = text.lines().filter_map(|line| line.split_once("conformance: ")).map(|(_, row)| row).collect();
+    println!("{:<36} {:>7} {:>7} {:>7}", "conformance", "cases", "steps", "passed");
+    for row in &rows {
+        println!("{}", table_row(row)?);
+    }
+    if rows.is_empty() || !output.status.success() {
+        println!("{text}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table_row(row: &str) -> anyhow::Result<String> {
+    let field = |name: &str| {
+        let found = row.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        found.with_context(|| format!("a conformance test printed no {name}: {row}"))
+    };
+    let file = field("file")?;
+    if row.contains("SKIPPED") {
+        return Ok(format!("{file:<36} SKIPPED: the folder is absent; see WINDLASS_CONFORMANCE"));
+    }
+    Ok(format!("{file:<36} {:>7} {:>7} {:>7}", field("cases")?, field("steps")?, field("passed")?))
+}

@@ -1,1 +1,29 @@
-//! placeholder
+//! The `PodAutoscaler` API: what a manifest says, in whichever generation, as one policy.
+//!
+//! Two stages. [`PodAutoscaler`] is what is written, [`resolve`] makes it into a [`Resolved`]: a
+//! [`Policy`](windlass_scaling::Policy) with all numbers, where each signal is read, where each number comes from,
+//! and a sentence for everything that its author may not expect. [`explain`] goes the other way: from a decision
+//! to sentences. [`crd`] is what the API server is told.
+
+pub mod crd;
+pub mod explain;
+mod go;
+mod podautoscaler;
+mod resolve;
+pub mod rules;
+mod settings;
+mod signals;
+mod source;
+pub mod status;
+mod validate;
+mod warning;
+
+pub use podautoscaler::{
+    MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
+};
+pub use resolve::{Resolved, TargetRef, resolve};
+pub use settings::{Origin, Setting};
+pub use source::{PathRule, PodSource, PortRule, Protocol, Source};
+pub use status::PodAutoscalerStatus;
+pub use validate::SpecError;
+pub use warning::Warning;

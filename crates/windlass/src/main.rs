@@ -1,2 +1,63 @@
-//! placeholder
-fn main() {}
+//! Windlass: autoscaling of LLM serving on Kubernetes. One file per subcommand; the logic is in the other crates.
+
+mod controller;
+mod crd;
+#[cfg(feature = "testbed")]
+mod demo;
+#[cfg(feature = "testbed")]
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Autoscaling of LLM serving on Kubernetes: a drop-in for AIBrix's PodAutoscaler.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the controller against the cluster of the kubeconfig, or the one it runs in.
+    Controller(controller::Arguments),
+    /// Print the CustomResourceDefinition of PodAutoscaler.
+    Crd,
+    /// A real control plane on loopback with simulated nodes and engines.
+    #[cfg(feature = "testbed")]
+    #[command(subcommand)]
+    Testbed(testbed::Command),
+    /// Bring up a testbed and show the walk-through on it.
+    #[cfg(feature = "testbed")]
+    Demo,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Before any TLS: several crates could otherwise each bring a provider of their own.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match Arguments::parse().command {
+        Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "testbed")]
+        Command::Testbed(command) => testbed::run(command).await,
+        #[cfg(feature = "testbed")]
+        Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("windlass: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Completes at SIGINT or SIGTERM.
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        outcome = tokio::signal::ctrl_c() => Ok(outcome?),
+    }
+}

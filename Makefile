@@ -1,0 +1,22 @@
+# Everything needed beyond Rust, Go and make is fetched and built by these targets.
+CARGO ?= cargo
+
+.PHONY: demo test lint bench
+
+# The main job in front of your eyes. DEMO_KEEP=1 leaves it running to explore.
+demo:
+	$(CARGO) run --quiet --package windlass -- demo
+
+# Every test, end to end on a real control plane, then the table of conformance with the peers.
+test:
+	$(CARGO) test --workspace
+	$(CARGO) xtask conformance
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	cd controlplane && test -z "$$(gofmt -l .)" && CGO_ENABLED=0 go vet -trimpath ./...
+
+# Figures with a baseline in the same run.
+bench:
+	$(CARGO) bench --workspace

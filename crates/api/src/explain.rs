@@ -1,0 +1,366 @@
+//! Decisions in words, for whoever is on call: one short sentence per step, with the numbers.
+
+use std::time::Duration;
+
+use windlass_scaling::{
+    Basis, Decision, Instant, LoweringOff, Policy, Proposal, Reason, SignalPolicy, Step, Strategy,
+};
+
+use crate::go;
+
+/// The account of `decision`, made at `now`, one sentence per step and in its order.
+pub fn account(decision: &Decision, policy: &Policy, now: Instant) -> Vec<String> {
+    let proposal = |step: &Step| match step.reason {
+        Reason::Proposed { signal } => decision
+            .proposals
+            .iter()
+            .find(|proposal| proposal.signal == signal),
+        _ => None,
+    };
+    decision
+        .steps
+        .iter()
+        .map(|made| {
+            proposal(made).map_or_else(|| step(made, policy, now), |found| proposed(found, policy, now))
+        })
+        .collect()
+}
+
+/// One step as a sentence; `now` is when the decision was made.
+///
+/// What a signal measured is in its [`Proposal`], not in the step; [`account`] has both and says it.
+pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
+    let Step { from, to, .. } = *step;
+    let period = "10s";
+    match step.reason {
+        Reason::Off => format!(
+            "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas ({}) to switch on",
+            policy.min_replicas
+        ),
+        Reason::MinRaised => format!("switched on: minReplicas was raised to {}", policy.min_replicas),
+        Reason::NoReadyPods => format!("kept at {to}: no pod is ready, nothing can be measured"),
+        Reason::NoProposal => format!("kept at {to}: no signal asks for anything"),
+        Reason::Proposed { signal } => format!("{} asks for {to}", name(policy, signal)),
+        Reason::LoweringOff(why) => format!("kept at {to}: {}", lowering_off(why, policy, now)),
+        Reason::UpWindow { window } => {
+            format!(
+                "{to} instead of {from}: a raise must be wanted for {}",
+                written(window)
+            )
+        }
+        Reason::DownWindow { window, until } => format!(
+            "{to} instead of {from}: {to} was wanted within the last {}; lower in {} at the earliest",
+            written(window),
+            left(until, now)
+        ),
+        Reason::UpRate { base, until } => format!(
+            "{to} instead of {from}: at most {} times {base} within {period}; more in {}",
+            number(policy.max_scale_up_rate),
+            left(until, now)
+        ),
+        Reason::DownRate { base } => format!(
+            "{to} instead of {from}: at least {base} divided by {} within {period}",
+            number(policy.max_scale_down_rate)
+        ),
+        Reason::LoweredRecently { until } => {
+            format!(
+                "kept at {to}: lowered less than {period} ago; lower in {}",
+                left(until, now)
+            )
+        }
+        Reason::Min => format!("{to} instead of {from}: minReplicas"),
+        Reason::Max => format!("{to} instead of {from}: maxReplicas"),
+    }
+}
+
+/// What a signal asks for, and what it measured.
+pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
+    let replicas = proposal.replicas;
+    let name = name(policy, proposal.signal);
+    let target = signal(policy, proposal.signal).map_or(f64::NAN, |signal| signal.target);
+    let target = number(target);
+    match (proposal.basis, &policy.strategy) {
+        (Basis::Stable { mean }, _) => format!(
+            "{name} asks for {replicas}: {} on average over {}, target {target} per replica",
+            number(mean),
+            written(policy.longest_window())
+        ),
+        (Basis::Panic { value, since }, _) => format!(
+            "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
+            number(value),
+            written(now - since)
+        ),
+        (Basis::Ratio { ratio }, _) => {
+            format!(
+                "{name} asks for {replicas}: {} times its target of {target} per replica",
+                number(ratio)
+            )
+        }
+        (Basis::WithinTolerance { ratio }, Strategy::Apa(apa)) => format!(
+            "{name} keeps {replicas}: {} times its target of {target} per replica is within {} to {}",
+            number(ratio),
+            number(1.0 - apa.down_tolerance),
+            number(1.0 + apa.up_tolerance)
+        ),
+        (Basis::WithinTolerance { ratio }, Strategy::Kpa(_)) => {
+            format!(
+                "{name} keeps {replicas}: {} times its target of {target} per replica",
+                number(ratio)
+            )
+        }
+        (Basis::Saturated { ratio }, _) => format!(
+            "{name} asks for at least {replicas}: saturated at {} times its target of {target}",
+            number(ratio)
+        ),
+    }
+}
+
+fn lowering_off(why: LoweringOff, policy: &Policy, now: Instant) -> String {
+    match why {
+        LoweringOff::Blind {
+            signal,
+            since: Some(since),
+        } => {
+            format!(
+                "blind, no reading of {} for {}",
+                name(policy, signal),
+                written(now - since)
+            )
+        }
+        LoweringOff::Blind { signal, since: None } => {
+            format!("blind, no reading of {} so far", name(policy, signal))
+        }
+        LoweringOff::Thin { signal, fresh, ready } => {
+            format!(
+                "{} silent on {} of {ready} pods",
+                name(policy, signal),
+                ready.saturating_sub(fresh)
+            )
+        }
+        LoweringOff::NoRound { signal } => format!(
+            "no reading of {} from every ready pod within {}",
+            name(policy, signal),
+            written(policy.fresh_span())
+        ),
+        LoweringOff::Rollout => "a rollout is under way".to_owned(),
+        LoweringOff::WindowNotFull { signal, remaining } => format!(
+            "{} must be observed for {} without a gap before anything is lowered, {} to go",
+            name(policy, signal),
+            written(policy.full_window()),
+            written(remaining)
+        ),
+    }
+}
+
+fn signal(policy: &Policy, at: u8) -> Option<&SignalPolicy> {
+    policy.signals.get(usize::from(at))
+}
+
+fn name(policy: &Policy, at: u8) -> &str {
+    signal(policy, at).map_or("a signal that is gone", |signal| signal.metric.as_str())
+}
+
+fn left(until: Instant, now: Instant) -> String {
+    written(until - now)
+}
+
+/// Whole seconds, rounded up: "in 0s" would be a lie.
+fn written(duration: Duration) -> String {
+    let started = u64::from(duration.subsec_nanos() > 0);
+    go::written(Duration::from_secs(duration.as_secs() + started))
+}
+
+/// Four significant digits are enough to recognise a number by.
+fn number(value: f64) -> String {
+    format!("{value:.3e}").parse().unwrap_or(value).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_scaling::{Kind, Stage};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[track_caller]
+    fn check(from: u32, to: u32, reason: Reason, sentence: &str) {
+        let policy = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
+        let made = Step {
+            stage: Stage::Combine,
+            from,
+            to,
+            reason,
+        };
+        assert_eq!(step(&made, &policy, at(100)), sentence);
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        let off = Reason::LoweringOff;
+        check(
+            0,
+            0,
+            Reason::Off,
+            "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas (1) to switch on",
+        );
+        check(
+            0,
+            0,
+            Reason::MinRaised,
+            "switched on: minReplicas was raised to 1",
+        );
+        check(
+            3,
+            3,
+            Reason::NoReadyPods,
+            "kept at 3: no pod is ready, nothing can be measured",
+        );
+        check(3, 3, Reason::NoProposal, "kept at 3: no signal asks for anything");
+        check(3, 5, Reason::Proposed { signal: 0 }, "inflight asks for 5");
+        let blind = |since| off(LoweringOff::Blind { signal: 0, since });
+        check(
+            6,
+            6,
+            blind(Some(at(10))),
+            "kept at 6: blind, no reading of inflight for 90s",
+        );
+        check(
+            6,
+            6,
+            blind(None),
+            "kept at 6: blind, no reading of inflight so far",
+        );
+        let thin = LoweringOff::Thin {
+            signal: 0,
+            fresh: 3,
+            ready: 8,
+        };
+        check(2, 6, off(thin), "kept at 6: inflight silent on 5 of 8 pods");
+        check(
+            2,
+            6,
+            off(LoweringOff::NoRound { signal: 0 }),
+            "kept at 6: no reading of inflight from every ready pod within 3s",
+        );
+        check(
+            2,
+            6,
+            off(LoweringOff::Rollout),
+            "kept at 6: a rollout is under way",
+        );
+        check(
+            2,
+            6,
+            off(LoweringOff::WindowNotFull {
+                signal: 0,
+                remaining: Duration::from_millis(12_500),
+            }),
+            "kept at 6: inflight must be observed for 60s without a gap before anything is lowered, 13s to go",
+        );
+    }
+
+    #[test]
+    fn every_limit_is_a_sentence() {
+        check(
+            9,
+            6,
+            Reason::UpWindow {
+                window: Duration::from_secs(30),
+            },
+            "6 instead of 9: a raise must be wanted for 30s",
+        );
+        check(
+            2,
+            6,
+            Reason::DownWindow {
+                window: Duration::from_mins(5),
+                until: at(220),
+            },
+            "6 instead of 2: 6 was wanted within the last 5m; lower in 2m at the earliest",
+        );
+        check(
+            9,
+            6,
+            Reason::UpRate {
+                base: 3,
+                until: at(104),
+            },
+            "6 instead of 9: at most 2 times 3 within 10s; more in 4s",
+        );
+        check(
+            1,
+            3,
+            Reason::DownRate { base: 6 },
+            "3 instead of 1: at least 6 divided by 2 within 10s",
+        );
+        check(
+            2,
+            6,
+            Reason::LoweredRecently { until: at(103) },
+            "kept at 6: lowered less than 10s ago; lower in 3s",
+        );
+        check(0, 1, Reason::Min, "1 instead of 0: minReplicas");
+        check(14, 10, Reason::Max, "10 instead of 14: maxReplicas");
+        check(
+            3,
+            5,
+            Reason::Proposed { signal: 7 },
+            "a signal that is gone asks for 5",
+        );
+    }
+
+    #[test]
+    fn every_basis_is_a_sentence() {
+        let kpa = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
+        let apa = Policy::apa("kv_util", Kind::Utilisation, 0.8, 1..=10);
+        let check = |policy: &Policy, basis: Basis, sentence: &str| {
+            let proposal = Proposal {
+                signal: 0,
+                replicas: 5,
+                total: 100.0,
+                basis,
+            };
+            let mut decision = Decision::default();
+            decision.proposals.push(proposal);
+            let reason = Reason::Proposed { signal: 0 };
+            decision.steps.push(Step {
+                stage: Stage::Propose,
+                from: 3,
+                to: 5,
+                reason,
+            });
+            assert_eq!(account(&decision, policy, at(100)), [sentence]);
+        };
+        check(
+            &kpa,
+            Basis::Stable { mean: 99.996 },
+            "inflight asks for 5: 100 on average over 60s, target 20 per replica",
+        );
+        check(
+            &kpa,
+            Basis::Panic {
+                value: 100.0,
+                since: at(88),
+            },
+            "inflight asks for 5: 100, target 20 per replica, in panic for 12s",
+        );
+        check(
+            &apa,
+            Basis::Ratio { ratio: 5.0 / 3.0 },
+            "kv_util asks for 5: 1.667 times its target of 0.8 per replica",
+        );
+        check(
+            &apa,
+            Basis::WithinTolerance { ratio: 1.05 },
+            "kv_util keeps 5: 1.05 times its target of 0.8 per replica is within 0.9 to 1.1",
+        );
+        check(
+            &apa,
+            Basis::Saturated { ratio: 1.2 },
+            "kv_util asks for at least 5: saturated at 1.2 times its target of 0.8",
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The wire type, as it is written down in a manifest. Every generation of AIBrix's API fits in.
+//!
+//! Deliberately loose where the API server is strict (enums are strings here): an object that was admitted by
+//! another CRD of the same name must be reported, not break the watch it arrives in.
+
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the derive repeats these types inside functions, and two columns may have one type"
+)]
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, read by people, not by rustdoc"
+)]
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::rules;
+use crate::status::PodAutoscalerStatus;
+
+/// A positive decimal without unit. The exponent is short, so that CEL's `double()` cannot overflow.
+const POSITIVE_NUMBER: &str =
+    r"self.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$') && double(self) > 0.0";
+const PANIC_WITHIN_OBSERVE: &str = "(has(self.panicWindowSeconds) ? self.panicWindowSeconds : 60) <= \
+     (has(self.observeWindowSeconds) ? self.observeWindowSeconds : 180)";
+const HAS_METRIC: &str = "(has(self.metricsSources) && size(self.metricsSources) > 0) || \
+     (has(self.targetMetric) && self.targetMetric != '' && has(self.targetValue))";
+const LEGACY_ENTRIES_COMPLETE: &str = "!has(self.metricsSources) || self.metricsSources.all(source, \
+     has(source.metricSourceType) || (has(self.targetValue) && (has(source.metric) || has(self.targetMetric))))";
+const NO_ROLE_UNDER_HPA: &str = "self.scalingStrategy != 'HPA' || !has(self.subTargetSelector) || \
+     !has(self.subTargetSelector.roleName) || self.subTargetSelector.roleName == ''";
+const TARGET_API_KNOWN: &str = "(has(self.apiVersion) && self.apiVersion != '') || \
+     (has(self.kind) && self.kind in ['Deployment', 'StatefulSet', 'ReplicaSet'])";
+const TARGET_NAMED: &str = "has(self.kind) && self.kind != '' && has(self.name) && self.name != ''";
+const SOURCE_COMPLETE: &str = "!has(self.metricSourceType) || \
+     (has(self.targetMetric) && self.targetMetric != '' && has(self.targetValue))";
+const POD_COMPLETE: &str = "!has(self.metricSourceType) || self.metricSourceType != 'pod' || \
+     (has(self.port) && self.port != '' && has(self.path) && self.path != '')";
+const RESOURCE_KNOWN: &str = "!has(self.metricSourceType) || self.metricSourceType != 'resource' || \
+     !has(self.targetMetric) || self.targetMetric in ['cpu', 'memory']";
+const RESOURCE_WITHOUT_ADDRESS: &str = "!has(self.metricSourceType) || self.metricSourceType != 'resource' || \
+     !(has(self.port) || has(self.path) || has(self.endpoint) || has(self.protocolType))";
+const ENDPOINT_COMPLETE: &str = "!has(self.metricSourceType) || \
+     !(self.metricSourceType in ['external', 'domain']) || !has(self.endpoint) || self.endpoint == '' || \
+     (has(self.protocolType) && has(self.path) && self.path != '')";
+const VALID_PORT: &str =
+    "self == '' || (self.matches('^[0-9]{1,5}$') && int(self) >= 1 && int(self) <= 65535)";
+
+/// Scales a target by the metrics its pods, or other sources, report.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[kube(
+    group = "autoscaling.aibrix.ai",
+    version = "v1alpha1",
+    kind = "PodAutoscaler",
+    plural = "podautoscalers",
+    namespaced,
+    status = "PodAutoscalerStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "PodAutoscaler scales a target by the metrics its pods, or other sources, report.",
+    printcolumn(name = "MINPODS", type_ = "integer", json_path = ".spec.minReplicas"),
+    printcolumn(name = "MAXPODS", type_ = "integer", json_path = ".spec.maxReplicas"),
+    printcolumn(name = "REPLICAS", type_ = "integer", json_path = ".status.actualScale"),
+    printcolumn(name = "STRATEGY", type_ = "string", json_path = ".spec.scalingStrategy"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "TARGET", type_ = "string", json_path = ".status.target"),
+    printcolumn(name = "READY", type_ = "integer", json_path = ".status.capacity.ready")
+)]
+#[x_kube(
+    validation = Rule::new("(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas || self.maxReplicas < 1")
+        .message(rules::MIN_ABOVE_MAX),
+    validation = Rule::new(PANIC_WITHIN_OBSERVE).message(rules::PANIC_ABOVE_OBSERVE),
+    validation = Rule::new(NO_ROLE_UNDER_HPA).message(rules::HPA_ROLE),
+    validation = Rule::new(HAS_METRIC).message(rules::NO_METRIC),
+    validation = Rule::new(LEGACY_ENTRIES_COMPLETE).message(rules::LEGACY_ENTRY)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PodAutoscalerSpec {
+    /// What is scaled: anything with a scale subresource.
+    pub scale_target_ref: ObjectReference,
+
+    /// A part of the target, for example a role of a StormService.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_target_selector: Option<SubTargetSelector>,
+
+    /// Fewest replicas; 1 when omitted, 0 allows scaling to zero.
+    #[x_kube(validation = Rule::new("self >= 0").message(rules::MIN_NEGATIVE))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<i32>,
+
+    /// Most replicas.
+    #[x_kube(validation = Rule::new("self > 0").message(rules::MAX_NOT_POSITIVE))]
+    pub max_replicas: i32,
+
+    /// Other bounds at certain times of the week.
+    #[schemars(length(min = 1, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedules: Option<Vec<Schedule>>,
+
+    /// What is measured, and how much of it one replica should carry. The greatest proposal wins.
+    #[schemars(length(max = 16))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_sources: Option<Vec<MetricSource>>,
+
+    /// The window whose mean decides, in seconds: KPA's stable window, APA's window.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 3600").message(rules::OBSERVE_WINDOW))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe_window_seconds: Option<i64>,
+
+    /// KPA's panic window, in seconds.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 3600").message(rules::PANIC_WINDOW))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic_window_seconds: Option<i64>,
+
+    /// Forecasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predictive: Option<Predictive>,
+
+    /// HPA (a native HorizontalPodAutoscaler), KPA (Knative's windows) or APA (a ratio with tolerances).
+    #[schemars(extend("enum" = ["HPA", "KPA", "APA"]))]
+    pub scaling_strategy: String,
+
+    /// The metric in the shape of v0.1; metricsSources replaces it.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_metric: Option<String>,
+
+    /// The target per replica in the shape of v0.1; metricsSources replaces it.
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new(POSITIVE_NUMBER).message(rules::TARGET_VALUE))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_value: Option<String>,
+
+    /// Fields this version does not know; kept, so that what is ignored can be named.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// A reference to an object.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new(TARGET_NAMED).message(rules::TARGET_REF),
+    validation = Rule::new(TARGET_API_KNOWN).message(rules::TARGET_API)
+)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectReference {
+    /// Group and version, for example apps/v1.
+    #[schemars(length(max = 317))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+
+    /// Not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field_path: Option<String>,
+
+    /// Kind of the object, for example Deployment.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+
+    /// Name of the object.
+    #[schemars(length(max = 253))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+
+    /// Namespace of the object; must be that of this object, which it is when omitted.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+
+    /// Not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+
+    /// Not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// A part of the target.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubTargetSelector {
+    /// Name of a role of a StormService.
+    #[schemars(length(max = 253))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_name: Option<String>,
+}
+
+/// Forecasts.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Predictive {
+    /// Whether a forecast is off, only shown, or acted upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+
+    /// How far ahead, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub horizon_seconds: Option<i64>,
+
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// Bounds that hold at certain times of the week.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("self.startTime < self.endTime")
+        .message("startTime must be before endTime; a schedule cannot cross midnight"),
+    validation = Rule::new("has(self.minReplicas) || has(self.maxReplicas)")
+        .message("a schedule must set minReplicas or maxReplicas")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// Name, unique among the schedules of this object.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// IANA time zone, UTC when omitted; the same for all schedules of this object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+
+    /// Mon, Tue, Wed, Thu, Fri, Sat, Sun; every day when omitted.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days_of_week: Option<Vec<String>>,
+
+    /// Local time HH:MM at which it begins.
+    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub start_time: String,
+
+    /// Local time HH:MM before which it ends.
+    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub end_time: String,
+
+    /// Fewest replicas; the object's own when omitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<i32>,
+
+    /// Most replicas; the object's own when omitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_replicas: Option<i32>,
+}
+
+/// One metric, where it is read, and how much of it one replica should carry.
+///
+/// Without metricSourceType it is an entry in the shape of v0.1: endpoint, path, metric.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new(SOURCE_COMPLETE).message(rules::SOURCE_INCOMPLETE),
+    validation = Rule::new(POD_COMPLETE).message(rules::POD_INCOMPLETE),
+    validation = Rule::new(RESOURCE_KNOWN).message(rules::RESOURCE_METRIC),
+    validation = Rule::new(RESOURCE_WITHOUT_ADDRESS).message(rules::RESOURCE_ADDRESS),
+    validation = Rule::new(ENDPOINT_COMPLETE).message(rules::ENDPOINT_INCOMPLETE)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricSource {
+    /// Where the metric is read: from the target's pods, or by one of the cluster's metrics APIs.
+    #[schemars(extend("enum" = ["pod", "resource", "custom", "external", "domain", "prometheus"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric_source_type: Option<String>,
+
+    /// http or https; http when omitted.
+    #[schemars(extend("enum" = ["http", "https"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol_type: Option<String>,
+
+    /// Host and port of an external service.
+    #[schemars(length(max = 512))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+
+    /// Path of the metrics page, for example /metrics.
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]*$')").message(rules::PATH))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+
+    /// Port of the metrics page on every pod.
+    #[schemars(length(max = 5))]
+    #[x_kube(validation = Rule::new(VALID_PORT).message(rules::PORT))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+
+    /// Name of the metric.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_metric: Option<String>,
+
+    /// How much of it one replica should carry, a number greater than 0.
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new(POSITIVE_NUMBER).message(rules::TARGET_VALUE))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_value: Option<String>,
+
+    /// Name of the metric in the shape of v0.1; targetMetric replaces it.
+    #[schemars(length(max = 256))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+
+    /// Fields this version does not know; kept, so that what is ignored can be named.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
+}

@@ -1,0 +1,175 @@
+//! Every dialect made into one policy.
+
+use std::time::Duration;
+
+use windlass_scaling::{ApaPolicy, KpaPolicy, Policy, Strategy};
+
+use crate::podautoscaler::PodAutoscaler;
+use crate::settings::{Algorithm, Id, Origin, Setting, Settings};
+use crate::signals;
+use crate::source::Source;
+use crate::validate::{self, SpecError, set};
+use crate::warning::{self, Warning};
+
+/// The pace of readings, of every dialect.
+const BASE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An object that can be acted upon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// What is scaled; it is in the object's own namespace.
+    pub target: TargetRef,
+    /// All numbers.
+    pub policy: Policy,
+    /// Where each signal is read, in the order of the policy's signals.
+    pub sources: Vec<Source>,
+    /// What its author may not expect, ordered by subject.
+    pub warnings: Vec<Warning>,
+    /// Each number and where it comes from.
+    pub settings: Vec<Setting>,
+}
+
+/// What is scaled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetRef {
+    /// Group and version, for example `apps/v1`.
+    pub api_version: String,
+    /// For example `Deployment`.
+    pub kind: String,
+    /// Name in the object's namespace.
+    pub name: String,
+}
+
+impl TargetRef {
+    /// The API group; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The version within the group.
+    pub fn version(&self) -> &str {
+        self.api_version
+            .split_once('/')
+            .map_or(&self.api_version, |(_, version)| version)
+    }
+}
+
+/// `Kind/name`, as column TARGET shows it.
+impl std::fmt::Display for TargetRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+/// Reads an object of any generation.
+///
+/// What stops scaling is an error, all of them at once; what is merely ignored or read in another way is a warning.
+///
+/// ```
+/// let object = serde_json::json!({
+///     "apiVersion": "autoscaling.aibrix.ai/v1alpha1",
+///     "kind": "PodAutoscaler",
+///     "metadata": {"name": "llama", "annotations": {"kpa.autoscaling.aibrix.ai/stable-window": "90s"}},
+///     "spec": {
+///         "scaleTargetRef": {"kind": "Deployment", "name": "llama2-70b"},
+///         "maxReplicas": 10,
+///         "targetMetric": "inflight",
+///         "targetValue": "20",
+///         "scalingStrategy": "KPA",
+///     },
+/// });
+/// let resolved = windlass_api::resolve(&serde_json::from_value(object)?).unwrap();
+/// assert_eq!(resolved.target.to_string(), "Deployment/llama2-70b");
+/// assert_eq!(resolved.policy.longest_window().as_secs(), 90);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
+    let mut errors = validate::validate(object);
+    let spec = &object.spec;
+    if let Some(role) = validate::role(spec) {
+        errors.push(SpecError::Unsupported(format!(
+            "spec.subTargetSelector.roleName: scaling a single role (\"{role}\") is not supported yet"
+        )));
+    }
+    let algorithm = match spec.scaling_strategy.as_str() {
+        "KPA" => Some(Algorithm::Kpa),
+        "APA" => Some(Algorithm::Apa),
+        "HPA" => {
+            errors.push(SpecError::Unsupported(
+                "spec.scalingStrategy: HPA is not supported yet; use KPA or APA".to_owned(),
+            ));
+            None
+        }
+        _ => None,
+    };
+    let Some(algorithm) = algorithm.filter(|_| errors.is_empty()) else {
+        return Err(errors);
+    };
+
+    let mut warnings = Vec::new();
+    let settings = Settings::read(object, algorithm, &mut warnings);
+    let signals = signals::of(spec, &mut warnings, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    warning::of_metadata(object, &mut warnings);
+    warning::of_spec(spec, &mut warnings);
+    warnings.sort_unstable();
+
+    let mut report: Vec<Setting> = settings.report(algorithm).collect();
+    report.push(Setting {
+        name: "max replicas".to_owned(),
+        value: spec.max_replicas.to_string(),
+        origin: Origin::SpecField("spec.maxReplicas".into()),
+    });
+    report.extend(signals.iter().map(|signal| signal.target.clone()));
+    let (signals, sources) = signals
+        .into_iter()
+        .map(|signal| (signal.policy, signal.source))
+        .unzip();
+    Ok(Resolved {
+        target: target(object),
+        policy: Policy {
+            strategy: strategy(algorithm, &settings),
+            min_replicas: settings.count(Id::MinReplicas),
+            max_replicas: spec.max_replicas.unsigned_abs(),
+            signals,
+            max_scale_up_rate: settings.number(Id::MaxScaleUpRate),
+            max_scale_down_rate: settings.number(Id::MaxScaleDownRate),
+            up_window: settings.span(Id::UpWindow),
+            down_window: settings.span(Id::DownWindow),
+            activation_scale: settings.count(Id::ActivationScale),
+            base_interval: BASE_INTERVAL,
+        },
+        sources,
+        warnings,
+        settings: report,
+    })
+}
+
+fn strategy(algorithm: Algorithm, settings: &Settings) -> Strategy {
+    match algorithm {
+        Algorithm::Kpa => Strategy::Kpa(KpaPolicy {
+            stable_window: settings.span(Id::StableWindow),
+            panic_window: settings.span(Id::PanicWindow),
+            panic_threshold: settings.number(Id::PanicThreshold),
+        }),
+        Algorithm::Apa => Strategy::Apa(ApaPolicy {
+            window: settings.span(Id::ApaWindow),
+            up_tolerance: settings.number(Id::UpTolerance),
+            down_tolerance: settings.number(Id::DownTolerance),
+        }),
+    }
+}
+
+fn target(object: &PodAutoscaler) -> TargetRef {
+    let reference = &object.spec.scale_target_ref;
+    let text = |field: &Option<String>| set(field.as_ref()).unwrap_or_default().to_owned();
+    TargetRef {
+        api_version: set(reference.api_version.as_ref())
+            .unwrap_or("apps/v1")
+            .to_owned(),
+        kind: text(&reference.kind),
+        name: text(&reference.name),
+    }
+}

@@ -1,0 +1,57 @@
+//! What makes an object invalid, one sentence each.
+//!
+//! The API server says them (CEL, see [`crate::PodAutoscalerSpec`]) and [`crate::resolve`] says them again, with
+//! what was found: the served CRD may be AIBrix's own, which has no CEL.
+
+/// `minReplicas` below 0.
+pub const MIN_NEGATIVE: &str = "minReplicas must not be negative";
+/// `maxReplicas` below 1.
+pub const MAX_NOT_POSITIVE: &str = "maxReplicas must be greater than 0";
+/// `minReplicas` above `maxReplicas`.
+pub const MIN_ABOVE_MAX: &str = "minReplicas (1 when omitted) must not be greater than maxReplicas";
+/// `observeWindowSeconds` out of range.
+pub const OBSERVE_WINDOW: &str = "observeWindowSeconds must be between 1 and 3600";
+/// `panicWindowSeconds` out of range.
+pub const PANIC_WINDOW: &str = "panicWindowSeconds must be between 1 and 3600";
+/// AIBrix judges the windows with its own defaults, whatever is used later.
+pub const PANIC_ABOVE_OBSERVE: &str =
+    "panicWindowSeconds (60 when omitted) must not be greater than observeWindowSeconds (180 when omitted)";
+/// No such strategy. The API server says so by the schema's enum.
+pub const STRATEGY: &str = "scalingStrategy must be HPA, KPA or APA";
+/// The target is not named.
+pub const TARGET_REF: &str = "scaleTargetRef must name a kind and a name";
+/// The target's API group cannot be guessed.
+pub const TARGET_API: &str =
+    "scaleTargetRef must give apiVersion unless kind is Deployment, StatefulSet or ReplicaSet";
+/// A role under HPA.
+pub const HPA_ROLE: &str = "subTargetSelector.roleName cannot be combined with scalingStrategy HPA";
+/// Nothing to scale by.
+pub const NO_METRIC: &str = "give at least one entry in metricsSources, or both targetMetric and targetValue";
+/// A v0.1 entry of `metricsSources` takes its target from the top of the spec.
+pub const LEGACY_ENTRY: &str = "an entry of metricsSources without metricSourceType takes its target from \
+     spec.targetValue and its metric from its own metric or spec.targetMetric; set them";
+/// More sources than a decision has room for.
+pub const TOO_MANY_SOURCES: &str = "at most 16 entries are possible in metricsSources";
+/// No such metric source type. The API server says so by the schema's enum.
+pub const SOURCE_TYPE: &str =
+    "metricSourceType must be pod, resource, custom, external, domain or prometheus";
+/// A current entry without metric or target.
+pub const SOURCE_INCOMPLETE: &str = "targetMetric and targetValue must be set";
+/// A target that is no positive number; quantities such as `100m` or `1Gi` are not numbers.
+pub const TARGET_VALUE: &str =
+    "targetValue must be a number greater than 0 without a unit, for example \"20\" or \"0.8\"";
+/// A pod source without its address.
+pub const POD_INCOMPLETE: &str = "metricSourceType pod needs port and path";
+/// No such port.
+pub const PORT: &str = "port must be a number between 1 and 65535";
+/// A path that cannot stand in a request line.
+pub const PATH: &str = "path must not contain spaces or control characters";
+/// No such protocol. The API server says so by the schema's enum.
+pub const PROTOCOL: &str = "protocolType must be http or https";
+/// A resource that is not measured.
+pub const RESOURCE_METRIC: &str = "metricSourceType resource takes targetMetric cpu or memory";
+/// Resource metrics come from metrics.k8s.io, not from an address.
+pub const RESOURCE_ADDRESS: &str =
+    "metricSourceType resource takes no port, path, endpoint or protocolType; remove them";
+/// An external endpoint without protocol or path.
+pub const ENDPOINT_INCOMPLETE: &str = "an external endpoint needs protocolType and path";

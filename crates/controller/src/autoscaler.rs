@@ -1,0 +1,355 @@
+//! One PodAutoscaler: its policy, what is known of its target, what was decided.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::core::ApiResource;
+use windlass_api::status::{MAX_HISTORY, ScalingRecord};
+use windlass_api::{PathRule, PodAutoscaler, PodSource, PortRule, Resolved, Source, SpecError};
+use windlass_metrics::Wanted;
+use windlass_scaling::{Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe};
+use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
+
+use crate::clock::Clock;
+use crate::pod::PodEntry;
+use crate::selector::Selector;
+
+/// A target is decided at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// After a failed write the next attempt waits this long, doubling up to the longest.
+const WRITE_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_WRITE_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Namespace and name of a PodAutoscaler.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What `/scale` said of the target.
+#[derive(Debug, Clone)]
+pub(crate) struct Scale {
+    pub(crate) uid: String,
+    pub(crate) resource: ApiResource,
+    pub(crate) replicas: u32,
+    pub(crate) selector: Selector,
+}
+
+/// Why the target cannot be scaled: the reason of condition `AbleToScale`, and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ScaleProblem {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// Whether a pod that the selector matches is the target's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// Its controller chain leads to the target, or it has no controller.
+    Own,
+    /// Its controller chain ends at another object.
+    Foreign,
+    /// The chain is being walked, or cannot be: counted, and said when it cannot.
+    Unverified(Option<String>),
+}
+
+pub(crate) struct Member {
+    pub(crate) entry: PodEntry,
+    pub(crate) membership: Membership,
+    /// Why the last poll gave nothing.
+    pub(crate) silence: Option<String>,
+}
+
+/// Signals that are read from the same page.
+struct Page {
+    port: PortRule,
+    path: PathRule,
+    wanted: Arc<Wanted>,
+    signals: Vec<u8>,
+}
+
+/// A change of replicas to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct ScaleRequest {
+    pub(crate) key: Key,
+    pub(crate) resource: ApiResource,
+    pub(crate) target: String,
+    pub(crate) uid: String,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// The account, as one line.
+    pub(crate) reason: String,
+}
+
+/// A valid PodAutoscaler at work.
+pub(crate) struct Active {
+    pub(crate) resolved: Resolved,
+    pub(crate) scale: Result<Scale, ScaleProblem>,
+    pub(crate) members: BTreeMap<PodUid, Member>,
+    pub(crate) facts: Facts,
+    pub(crate) observation: Option<Observation>,
+    pub(crate) decision: Decision,
+    pub(crate) decided_at: Instant,
+    /// A decision panicked: the target is held until its spec changes.
+    pub(crate) quarantine: Option<String>,
+    pub(crate) write_problem: Option<String>,
+    readings: Readings,
+    memory: Memory,
+    pages: Vec<Page>,
+    pollers: HashMap<(PodUid, usize), Poller>,
+    schedule: Schedule,
+    writing: bool,
+    write_backoff: Duration,
+    write_not_before: Instant,
+}
+
+/// A PodAutoscaler as it stands in the cluster.
+pub(crate) struct Autoscaler {
+    pub(crate) object: Arc<PodAutoscaler>,
+    pub(crate) state: Result<Box<Active>, Vec<SpecError>>,
+    pub(crate) history: VecDeque<ScalingRecord>,
+    /// When the target is decided next, at the latest.
+    pub(crate) due: Option<Instant>,
+}
+
+/// Where outcomes of polls go.
+pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, usize, Outcome) + Send + Sync>;
+
+impl Active {
+    pub(crate) fn new(resolved: Resolved, clock: &Clock, origin: tokio::time::Instant) -> Self {
+        let now = clock.now();
+        let waiting = ScaleProblem { reason: "FailedGetScale", message: "the target is being looked up".to_owned() };
+        Self {
+            memory: Memory::new(&resolved.policy),
+            pages: pages(&resolved.sources),
+            schedule: Schedule { interval: resolved.policy.base_interval, origin },
+            resolved,
+            scale: Err(waiting),
+            members: BTreeMap::new(),
+            facts: Facts::new(0, now),
+            observation: None,
+            decision: Decision::default(),
+            decided_at: now,
+            quarantine: None,
+            write_problem: None,
+            readings: Readings::default(),
+            pollers: HashMap::new(),
+            writing: false,
+            write_backoff: WRITE_BACKOFF,
+            write_not_before: now,
+        }
+    }
+
+    /// Takes over a changed spec of the same target. What was observed of metrics that stay is kept.
+    pub(crate) fn adapt(&mut self, resolved: Resolved) {
+        let index_of = |metric: &str| resolved.policy.signals.iter().position(|signal| signal.metric == metric);
+        let unmoved = self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
+        if resolved.sources != self.resolved.sources || !unmoved {
+            self.pollers.clear();
+            self.readings = Readings::default();
+            self.pages = pages(&resolved.sources);
+        }
+        self.memory.adapt(&resolved.policy);
+        self.quarantine = None;
+        self.resolved = resolved;
+    }
+
+    /// Notes what `/scale` says now.
+    pub(crate) fn set_scale(&mut self, scale: Result<Scale, ScaleProblem>, now: Instant) {
+        if let Ok(scale) = &scale
+            && (self.scale.is_err() || self.facts.spec_replicas != scale.replicas)
+        {
+            self.facts.spec_replicas = scale.replicas;
+            self.facts.spec_changed_at = now;
+        }
+        self.scale = scale;
+    }
+
+    /// Makes facts and pollers of the members as they are now.
+    pub(crate) fn refresh_facts(&mut self, key: &Key, sink: &Sink, now: Instant) {
+        let ready_before = ready(self.facts.pods());
+        let own = || self.members.values().filter(|member| member.membership != Membership::Foreign);
+        let pods: Vec<Pod> =
+            own().map(|member| Pod { uid: member.entry.uid, state: member.entry.state }).collect();
+        let mut revisions = own().filter_map(|member| member.entry.living_revision());
+        let first = revisions.next();
+        self.facts.rollout = revisions.any(|revision| Some(revision) != first);
+        self.facts.set_pods(pods);
+        if ready(self.facts.pods()) != ready_before {
+            self.facts.ready_changed_at = now;
+        }
+        let members = &self.members;
+        self.readings.retain(|uid| members.contains_key(&uid));
+        self.sync_pollers(key, sink);
+    }
+
+    /// One poller per page of every ready pod of ours.
+    fn sync_pollers(&mut self, key: &Key, sink: &Sink) {
+        let members = &self.members;
+        let polled = |member: &Member| member.membership != Membership::Foreign && member.entry.is_ready();
+        self.pollers.retain(|(uid, _), _| members.get(uid).is_some_and(polled));
+        for (&uid, member) in self.members.iter().filter(|(_, member)| polled(member)) {
+            let Some(address) = member.entry.address() else { continue };
+            for (index, page) in self.pages.iter().enumerate() {
+                if self.pollers.contains_key(&(uid, index)) {
+                    continue;
+                }
+                let endpoint = Endpoint {
+                    address: (address, page.port.of(&member.entry.pod)).into(),
+                    path: page.path.of(&member.entry.pod),
+                };
+                let (key, sink) = (key.clone(), Arc::clone(sink));
+                let report = move |outcome| sink(&key, uid, index, outcome);
+                let poller = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
+                self.pollers.insert((uid, index), poller);
+            }
+        }
+    }
+
+    /// Takes the outcome of a poll. Whether it brought a reading.
+    pub(crate) fn record(&mut self, uid: PodUid, page: usize, outcome: Outcome, clock: &Clock) -> bool {
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page)) else { return false };
+        let received = clock.at(outcome.received);
+        match outcome.values {
+            Err(error) => {
+                member.silence = Some(error.to_string());
+                false
+            }
+            Ok(values) => {
+                member.silence = None;
+                let pairs = page.signals.iter().zip(values);
+                pairs.fold(false, |any, (&signal, value)| {
+                    value.is_some_and(|value| self.readings.record(uid, signal, value, received)) || any
+                })
+            }
+        }
+    }
+
+    /// Observes and decides. The change to be written, if there is one and no write is under way.
+    pub(crate) fn decide(&mut self, key: &Key, now: Instant) -> Option<ScaleRequest> {
+        let Ok(scale) = &self.scale else { return None };
+        if self.quarantine.is_some() {
+            return None;
+        }
+        let (policy, memory) = (&self.resolved.policy, &mut self.memory);
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let observation = observe(policy, &self.facts, &self.readings, memory, now);
+            decide(policy, &observation, memory, now, &mut self.decision);
+            observation
+        }));
+        match outcome {
+            Ok(observation) => self.observation = Some(observation),
+            Err(panic) => {
+                let message = panic_message(panic.as_ref());
+                tracing::error!(podautoscaler = %key, message, "decision panicked; the target is quarantined and held");
+                self.quarantine = Some(message);
+                return None;
+            }
+        }
+        self.decided_at = now;
+        let changed = self.decision.replicas != self.facts.spec_replicas;
+        if !changed || self.writing || now < self.write_not_before {
+            return None;
+        }
+        self.writing = true;
+        Some(ScaleRequest {
+            key: key.clone(),
+            resource: scale.resource.clone(),
+            target: self.resolved.target.name.clone(),
+            uid: scale.uid.clone(),
+            from: self.facts.spec_replicas,
+            to: self.decision.replicas,
+            reason: self.account(now).join("; "),
+        })
+    }
+
+    /// The account of the last decision, in words.
+    pub(crate) fn account(&self, now: Instant) -> Vec<String> {
+        windlass_api::explain::account(&self.decision, &self.resolved.policy, now)
+    }
+
+    /// When to decide next without a new reading.
+    pub(crate) fn next_due(&self, now: Instant) -> Instant {
+        let tick = now + TICK;
+        let wake = self.decision.wake_at.filter(|at| *at > now);
+        wake.map_or(tick, |wake| wake.min(tick))
+    }
+
+    /// The end of a write: acknowledged, or why not.
+    pub(crate) fn written(&mut self, outcome: Result<u32, String>, now: Instant) {
+        self.writing = false;
+        match outcome {
+            Ok(replicas) => {
+                self.facts.spec_replicas = replicas;
+                self.facts.spec_changed_at = now;
+                self.write_problem = None;
+                self.write_backoff = WRITE_BACKOFF;
+                if let Ok(scale) = &mut self.scale {
+                    scale.replicas = replicas;
+                }
+            }
+            Err(problem) => {
+                self.write_problem = Some(problem);
+                self.write_not_before = now + self.write_backoff;
+                self.write_backoff = (self.write_backoff * 2).min(LONGEST_WRITE_BACKOFF);
+            }
+        }
+    }
+
+    /// Somebody else changed the count meanwhile: nothing was written, and nothing is wrong.
+    pub(crate) fn overtaken(&mut self) {
+        self.writing = false;
+    }
+}
+
+impl Autoscaler {
+    pub(crate) fn remember(&mut self, record: ScalingRecord) {
+        while self.history.len() >= MAX_HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(record);
+    }
+}
+
+fn ready(pods: &[Pod]) -> Vec<PodUid> {
+    let is_ready = |pod: &&Pod| matches!(pod.state, windlass_scaling::PodState::Ready { .. });
+    pods.iter().filter(is_ready).map(|pod| pod.uid).collect()
+}
+
+/// Sources on the same port and path share one poll.
+fn pages(sources: &[Source]) -> Vec<Page> {
+    let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
+    for (signal, source) in (0..).zip(sources) {
+        let Source::Pod(source) = source else { continue };
+        let same = |(known, _): &&mut (&PodSource, _)| known.port == source.port && known.path == source.path;
+        match grouped.iter_mut().find(same) {
+            Some((_, signals)) => signals.push(signal),
+            None => grouped.push((source, vec![signal])),
+        }
+    }
+    let metric = |signal: &u8| match &sources[usize::from(*signal)] {
+        Source::Pod(source) => Some(source.metric.clone()),
+        Source::Unsupported(_) => None,
+    };
+    let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
+        port: source.port,
+        path: source.path.clone(),
+        wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
+        signals,
+    };
+    grouped.into_iter().map(page).collect()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message").to_owned()
+}

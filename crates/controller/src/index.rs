@@ -1,0 +1,471 @@
+//! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
+//! writes, each of which ends in the decisions that follow from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::core::{ApiResource, GroupVersionKind};
+use windlass_api::{PodAutoscaler, resolve};
+use windlass_scaling::{Instant, PodUid};
+use windlass_scrape::Outcome;
+
+use crate::autoscaler::{
+    Active, Autoscaler, Key, Member, Membership, Scale, ScaleProblem, ScaleRequest, Sink,
+};
+use crate::clock::Clock;
+use crate::pod::{ControllerRef, PodEntry};
+
+/// What others have to do after a change of the index.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Watch this kind.
+    WatchKind(GroupVersionKind),
+    /// Ask `/scale` of this PodAutoscaler's target.
+    ReadScale(Key),
+    /// Find out who controls this object.
+    ReadOwner { namespace: String, object: ControllerRef },
+    /// Write a decision.
+    Scale(Box<ScaleRequest>),
+}
+
+/// What the watch of a kind of targets knows.
+#[derive(Default)]
+struct Kind {
+    resource: Option<ApiResource>,
+    problem: Option<String>,
+    synced: bool,
+    /// Generation by namespace and name.
+    objects: HashMap<(String, String), Option<i64>>,
+}
+
+/// Who controls an object, as far as it was found out.
+#[derive(Debug, Clone)]
+enum Owner {
+    Asked,
+    Known(Option<ControllerRef>),
+    Unknown(String),
+}
+
+/// The longest chain of controllers that is walked.
+const LONGEST_CHAIN: usize = 8;
+
+pub(crate) struct Index {
+    pub(crate) clock: Clock,
+    pub(crate) autoscalers: BTreeMap<Key, Autoscaler>,
+    /// PodAutoscalers whose status may differ from what was written.
+    pub(crate) status_due: BTreeSet<Key>,
+    pods: HashMap<String, HashMap<PodUid, PodEntry>>,
+    kinds: HashMap<GroupVersionKind, Kind>,
+    owners: HashMap<String, Owner>,
+    due: BTreeSet<(Instant, Key)>,
+    sink: Sink,
+    tasks: Box<dyn Fn(Task) + Send>,
+    origin: tokio::time::Instant,
+}
+
+impl Index {
+    pub(crate) fn new(clock: Clock, sink: Sink, tasks: Box<dyn Fn(Task) + Send>) -> Self {
+        Self {
+            clock,
+            autoscalers: BTreeMap::new(),
+            status_due: BTreeSet::new(),
+            pods: HashMap::new(),
+            kinds: HashMap::new(),
+            owners: HashMap::new(),
+            due: BTreeSet::new(),
+            sink,
+            tasks,
+            origin: tokio::time::Instant::now(),
+        }
+    }
+
+    // PodAutoscalers
+
+    pub(crate) fn apply_autoscaler(&mut self, object: PodAutoscaler) {
+        let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+        let known = self.autoscalers.remove(&key);
+        let same_spec = |known: &Autoscaler| {
+            known.object.metadata.uid == object.metadata.uid
+                && known.object.spec == object.spec
+                && known.object.metadata.annotations == object.metadata.annotations
+        };
+        let autoscaler = match known {
+            // Our own status echoes.
+            Some(known) if same_spec(&known) => Autoscaler { object: Arc::new(object), ..known },
+            known => {
+                self.status_due.insert(key.clone());
+                self.read_spec(&key, object, known)
+            }
+        };
+        self.autoscalers.insert(key.clone(), autoscaler);
+        self.decide(&key);
+    }
+
+    fn read_spec(&mut self, key: &Key, object: PodAutoscaler, known: Option<Autoscaler>) -> Autoscaler {
+        let (history, active) = match known {
+            Some(known) => (Some(known.history), known.state.ok()),
+            None => (None, None),
+        };
+        let written = object.status.as_ref().map(|status| status.scaling_history.clone());
+        let history = history.unwrap_or_else(|| written.unwrap_or_default().into());
+        let state = resolve(&object).map(|resolved| match active {
+            Some(mut active) if active.resolved.target == resolved.target => {
+                active.adapt(resolved);
+                active.refresh_facts(key, &self.sink, self.clock.now());
+                active
+            }
+            _ => {
+                let spread = Duration::from_millis(u64::from(hash(key)) % 1000);
+                let active = Active::new(resolved, &self.clock, self.origin + spread);
+                Box::new(active)
+            }
+        });
+        match &state {
+            Ok(active) => {
+                let target = &active.resolved.target;
+                let kind = GroupVersionKind::gvk(target.group(), target.version(), &target.kind);
+                if !self.kinds.contains_key(&kind) {
+                    self.kinds.insert(kind.clone(), Kind::default());
+                    (self.tasks)(Task::WatchKind(kind));
+                } else if self.kinds[&kind].synced || self.kinds[&kind].problem.is_some() {
+                    (self.tasks)(Task::ReadScale(key.clone()));
+                }
+            }
+            Err(errors) => {
+                let errors = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                tracing::warn!(podautoscaler = %key, errors, "spec is not valid; the target is left alone");
+            }
+        }
+        Autoscaler { object: Arc::new(object), state, history, due: None }
+    }
+
+    pub(crate) fn delete_autoscaler(&mut self, key: &Key) {
+        if let Some(gone) = self.autoscalers.remove(key)
+            && let Some(due) = gone.due
+        {
+            self.due.remove(&(due, key.clone()));
+        }
+        self.status_due.remove(key);
+    }
+
+    /// After a new list: what is not in it is gone.
+    pub(crate) fn retain_autoscalers(&mut self, listed: &HashSet<Key>) {
+        let gone: Vec<Key> = self.autoscalers.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+        for key in gone {
+            self.delete_autoscaler(&key);
+        }
+    }
+
+    // Pods
+
+    pub(crate) fn apply_pod(&mut self, pod: Pod) -> Option<(String, PodUid)> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let uid = pod.metadata.uid.as_deref().and_then(crate::pod::parse_uid).map(PodUid)?;
+        let pods = self.pods.entry(namespace.clone()).or_default();
+        match PodEntry::read(pod, pods.get(&uid), &self.clock) {
+            Some(entry) => {
+                pods.insert(uid, entry.clone());
+                self.place_pod(&namespace, entry);
+            }
+            None => self.delete_pod(&namespace, uid),
+        }
+        Some((namespace, uid))
+    }
+
+    /// Puts a pod where its labels and controllers say it belongs.
+    fn place_pod(&mut self, namespace: &str, entry: PodEntry) {
+        let keys: Vec<Key> = self.keys_in(namespace).collect();
+        for key in keys {
+            let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) else { continue };
+            let Ok(scale) = &active.scale else { continue };
+            let was_member = active.members.contains_key(&entry.uid);
+            if scale.selector.matches(entry.pod.labels()) {
+                let membership = membership(&mut self.owners, &self.tasks, namespace, &entry, &scale.uid);
+                self.update(&key, |active| {
+                    let silence = active.members.remove(&entry.uid).and_then(|member| member.silence);
+                    active.members.insert(entry.uid, Member { entry: entry.clone(), membership, silence });
+                });
+            } else if was_member {
+                self.update(&key, |active| drop(active.members.remove(&entry.uid)));
+            }
+        }
+    }
+
+    pub(crate) fn delete_pod(&mut self, namespace: &str, uid: PodUid) {
+        let Some(pods) = self.pods.get_mut(namespace) else { return };
+        if pods.remove(&uid).is_none() {
+            return;
+        }
+        let is_member = |key: &Key| {
+            let state = self.autoscalers.get(key).map(|autoscaler| &autoscaler.state);
+            matches!(state, Some(Ok(active)) if active.members.contains_key(&uid))
+        };
+        let keys: Vec<Key> = self.keys_in(namespace).filter(is_member).collect();
+        for key in keys {
+            self.update(&key, |active| drop(active.members.remove(&uid)));
+        }
+    }
+
+    pub(crate) fn pod_deleted(&mut self, pod: &Pod) {
+        if let Some(uid) = pod.metadata.uid.as_deref().and_then(crate::pod::parse_uid) {
+            self.delete_pod(&pod.namespace().unwrap_or_default(), PodUid(uid));
+        }
+    }
+
+    pub(crate) fn retain_pods(&mut self, listed: &HashSet<(String, PodUid)>) {
+        let all = self.pods.iter().flat_map(|(namespace, pods)| pods.keys().map(|uid| (namespace.clone(), *uid)));
+        let gone: Vec<_> = all.filter(|pod| !listed.contains(pod)).collect();
+        for (namespace, uid) in gone {
+            self.delete_pod(&namespace, uid);
+        }
+    }
+
+    fn keys_in(&self, namespace: &str) -> impl Iterator<Item = Key> {
+        let first = Key { namespace: namespace.to_owned(), name: String::new() };
+        let keys = self.autoscalers.range(first..).map(|(key, _)| key);
+        keys.take_while(move |key| key.namespace == namespace).cloned()
+    }
+
+    /// Changes what is known of one target, and decides.
+    fn update(&mut self, key: &Key, change: impl FnOnce(&mut Active)) {
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        change(active);
+        active.refresh_facts(key, &self.sink, self.clock.now());
+        self.status_due.insert(key.clone());
+        self.decide(key);
+    }
+
+    // Owners
+
+    pub(crate) fn owner_found(&mut self, namespace: &str, uid: &str, owner: Result<Option<ControllerRef>, String>) {
+        let owner = match owner {
+            Ok(owner) => Owner::Known(owner),
+            Err(problem) => Owner::Unknown(problem),
+        };
+        self.owners.insert(uid.to_owned(), owner);
+        let unverified = |member: &Member| matches!(member.membership, Membership::Unverified(_));
+        let mut again = HashMap::new();
+        for key in self.keys_in(namespace) {
+            if let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) {
+                let members = active.members.values().filter(|member| unverified(member));
+                again.extend(members.map(|member| (member.entry.uid, member.entry.clone())));
+            }
+        }
+        for entry in again.into_values() {
+            self.place_pod(namespace, entry);
+        }
+    }
+
+    /// Whether a pod of some target still hangs on this owner.
+    pub(crate) fn asks_for_owner(&self, namespace: &str, uid: &str) -> bool {
+        let on_owner = |member: &Member| {
+            let direct = member.entry.controller.as_ref().is_some_and(|controller| controller.uid == uid);
+            direct || matches!(member.membership, Membership::Unverified(_))
+        };
+        self.keys_in(namespace).any(|key| match &self.autoscalers[&key].state {
+            Ok(active) => active.members.values().any(on_owner),
+            Err(_) => false,
+        })
+    }
+
+    // Targets
+
+    pub(crate) fn kind_resolved(&mut self, kind: &GroupVersionKind, resource: Result<ApiResource, String>) {
+        let known = self.kinds.entry(kind.clone()).or_default();
+        match resource {
+            Ok(resource) => {
+                known.resource = Some(resource);
+                known.problem = None;
+            }
+            Err(problem) => known.problem = Some(problem),
+        }
+        self.read_scales(|target| target == kind, |_| true);
+    }
+
+    /// A target was seen by the watch of its kind. Only a new generation can have changed the scale.
+    pub(crate) fn target_seen(
+        &mut self,
+        kind: &GroupVersionKind,
+        namespace: &str,
+        name: &str,
+        generation: Option<i64>,
+    ) {
+        let objects = &mut self.kinds.entry(kind.clone()).or_default().objects;
+        let before = objects.insert((namespace.to_owned(), name.to_owned()), generation);
+        if before != Some(generation) || generation.is_none() {
+            self.read_scales(|target| target == kind, |(in_namespace, of)| in_namespace == namespace && of == name);
+        }
+    }
+
+    pub(crate) fn target_gone(&mut self, kind: &GroupVersionKind, namespace: &str, name: &str) {
+        let known = self.kinds.entry(kind.clone()).or_default();
+        known.objects.remove(&(namespace.to_owned(), name.to_owned()));
+        self.read_scales(|target| target == kind, |(in_namespace, of)| in_namespace == namespace && of == name);
+    }
+
+    /// The list of a kind is complete: a target that is not in it does not exist.
+    pub(crate) fn kind_synced(&mut self, kind: &GroupVersionKind, listed: &HashSet<(String, String)>) {
+        let known = self.kinds.entry(kind.clone()).or_default();
+        known.synced = true;
+        known.objects.retain(|object, _| listed.contains(object));
+        let missing: HashSet<(String, String)> = listed.clone();
+        self.read_scales(|target| target == kind, |(namespace, name)| {
+            !missing.contains(&(namespace.to_owned(), name.to_owned()))
+        });
+    }
+
+    fn read_scales(
+        &self,
+        of_kind: impl Fn(&GroupVersionKind) -> bool,
+        of_object: impl Fn((&str, &str)) -> bool,
+    ) {
+        for (key, autoscaler) in &self.autoscalers {
+            let Ok(active) = &autoscaler.state else { continue };
+            let target = &active.resolved.target;
+            let kind = GroupVersionKind::gvk(target.group(), target.version(), &target.kind);
+            if of_kind(&kind) && of_object((&key.namespace, &target.name)) {
+                (self.tasks)(Task::ReadScale(key.clone()));
+            }
+        }
+    }
+
+    /// What a read of `/scale` needs; or why it cannot be read.
+    pub(crate) fn scale_source(&self, key: &Key) -> Option<Result<(ApiResource, String), ScaleProblem>> {
+        let active = self.autoscalers.get(key)?.state.as_ref().ok()?;
+        let target = &active.resolved.target;
+        let kind = self.kinds.get(&GroupVersionKind::gvk(target.group(), target.version(), &target.kind))?;
+        let problem = |message| Some(Err(ScaleProblem { reason: "FailedGetScale", message }));
+        if let Some(message) = &kind.problem {
+            return problem(message.clone());
+        }
+        let resource = kind.resource.clone()?;
+        if kind.synced && !kind.objects.contains_key(&(key.namespace.clone(), target.name.clone())) {
+            return problem(format!(
+                "the target {target} does not exist in namespace {}; create it or correct spec.scaleTargetRef",
+                key.namespace
+            ));
+        }
+        Some(Ok((resource, target.name.clone())))
+    }
+
+    pub(crate) fn has_scale(&self, key: &Key) -> bool {
+        let state = self.autoscalers.get(key).map(|autoscaler| &autoscaler.state);
+        matches!(state, Some(Ok(active)) if active.scale.is_ok())
+    }
+
+    pub(crate) fn scale_read(&mut self, key: &Key, scale: Result<Scale, ScaleProblem>) {
+        let now = self.clock.now();
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let identity = |scale: &Scale| (scale.uid.clone(), scale.selector.clone());
+        let changed_pods = match (&active.scale, &scale) {
+            (Ok(before), Ok(after)) => identity(before) != identity(after),
+            (Err(_), Err(_)) => false,
+            _ => true,
+        };
+        active.set_scale(scale, now);
+        if changed_pods {
+            active.members.clear();
+            self.status_due.insert(key.clone());
+            let entries: Vec<PodEntry> = self.pods.get(&key.namespace).into_iter().flatten().map(|(_, e)| e.clone()).collect();
+            for entry in entries {
+                self.place_in(key, entry);
+            }
+        }
+        self.update(key, |_| ());
+    }
+
+    fn place_in(&mut self, key: &Key, entry: PodEntry) {
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let Ok(scale) = &active.scale else { return };
+        if scale.selector.matches(entry.pod.labels()) {
+            let membership = membership(&mut self.owners, &self.tasks, &key.namespace, &entry, &scale.uid);
+            active.members.insert(entry.uid, Member { entry, membership, silence: None });
+        }
+    }
+
+    // Readings and decisions
+
+    pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: usize, outcome: Outcome) {
+        let clock = self.clock;
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        if active.record(uid, page, outcome, &clock) {
+            self.decide(key);
+        }
+    }
+
+    fn decide(&mut self, key: &Key) {
+        let now = self.clock.now();
+        let Some(autoscaler) = self.autoscalers.get_mut(key) else { return };
+        if let Some(due) = autoscaler.due.take() {
+            self.due.remove(&(due, key.clone()));
+        }
+        let Ok(active) = &mut autoscaler.state else { return };
+        let request = active.decide(key, now);
+        let due = active.next_due(now);
+        autoscaler.due = Some(due);
+        self.due.insert((due, key.clone()));
+        self.status_due.insert(key.clone());
+        if let Some(request) = request {
+            (self.tasks)(Task::Scale(Box::new(request)));
+        }
+    }
+
+    /// Decides every target that is due; gives the next instant at which one is.
+    pub(crate) fn decide_due(&mut self) -> Option<Instant> {
+        let now = self.clock.now();
+        while let Some((due, key)) = self.due.first().cloned() {
+            if due > now {
+                return Some(due);
+            }
+            self.due.remove(&(due, key.clone()));
+            self.decide(&key);
+        }
+        None
+    }
+
+    /// The autoscaler's own state, to note the end of a write.
+    pub(crate) fn after_write(&mut self, key: &Key, note: impl FnOnce(&mut Autoscaler, Instant)) {
+        let now = self.clock.now();
+        if let Some(autoscaler) = self.autoscalers.get_mut(key) {
+            note(autoscaler, now);
+        }
+        self.decide(key);
+    }
+}
+
+/// Walks from a pod to the target, as far as the owners are known; asks for the first that is not.
+fn membership(
+    owners: &mut HashMap<String, Owner>,
+    tasks: &dyn Fn(Task),
+    namespace: &str,
+    entry: &PodEntry,
+    target_uid: &str,
+) -> Membership {
+    let Some(mut controller) = entry.controller.clone() else { return Membership::Own };
+    for _ in 0..LONGEST_CHAIN {
+        if controller.uid == target_uid {
+            return Membership::Own;
+        }
+        match owners.get(&controller.uid) {
+            Some(Owner::Known(Some(next))) => controller = next.clone(),
+            Some(Owner::Known(None)) => return Membership::Foreign,
+            Some(Owner::Asked) => return Membership::Unverified(None),
+            Some(Owner::Unknown(problem)) => return Membership::Unverified(Some(problem.clone())),
+            None => {
+                owners.insert(controller.uid.clone(), Owner::Asked);
+                tasks(Task::ReadOwner { namespace: namespace.to_owned(), object: controller });
+                return Membership::Unverified(None);
+            }
+        }
+    }
+    Membership::Unverified(Some(format!("more than {LONGEST_CHAIN} controllers above pod {}", entry.name())))
+}
+
+/// A stable small hash (FNV-1a), to spread the phases of polls.
+fn hash(key: &Key) -> u32 {
+    let bytes = key.namespace.bytes().chain([b'/']).chain(key.name.bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

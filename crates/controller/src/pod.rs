@@ -1,0 +1,168 @@
+//! What is kept of a pod.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec};
+use kube::ResourceExt;
+use windlass_scaling::{Instant, PodState, PodUid};
+
+use crate::clock::Clock;
+
+/// A Ready condition that turned false later than this after the start was true before: kubelet writes it once at the
+/// start, and then only when it changes.
+const FIRST_CONDITIONS: Duration = Duration::from_secs(10);
+
+/// Reasons a container waits for that waiting will not cure.
+const REFUSED: [&str; 6] = [
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+];
+
+/// A reference to the controller of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ControllerRef {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+impl ControllerRef {
+    pub(crate) fn of(owned: &impl ResourceExt) -> Option<Self> {
+        let owners = owned.owner_references().iter();
+        let owner = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+        Some(Self {
+            api_version: owner.api_version.clone(),
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        })
+    }
+}
+
+/// One pod, as far as scaling is concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct PodEntry {
+    pub(crate) uid: PodUid,
+    /// Pruned to what sources need: labels, the annotations about metrics, ports, address.
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) state: PodState,
+    pub(crate) controller: Option<ControllerRef>,
+    /// Which revision of its workload the pod is of.
+    revision: Option<String>,
+}
+
+impl PodEntry {
+    /// Reads a pod. `known` is what was kept of it before. `None` for pods that have ended or have no identity.
+    pub(crate) fn read(mut pod: Pod, known: Option<&Self>, clock: &Clock) -> Option<Self> {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let uid = PodUid(parse_uid(pod.metadata.uid.as_deref()?)?);
+        let state = state_of(&pod, known.map(|known| known.state), clock);
+        let controller = ControllerRef::of(&pod);
+        let label = |key| pod.labels().get(key).cloned();
+        let revision = label("pod-template-hash").or_else(|| label("controller-revision-hash"));
+        prune(&mut pod);
+        Some(Self { uid, pod: Arc::new(pod), state, controller, revision })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.state, PodState::Ready { .. })
+    }
+
+    pub(crate) fn address(&self) -> Option<std::net::IpAddr> {
+        self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+    }
+
+    /// The revision, unless the pod is leaving.
+    pub(crate) fn living_revision(&self) -> Option<&str> {
+        if self.state == PodState::Leaving { None } else { self.revision.as_deref() }
+    }
+}
+
+/// A UID's hexadecimal digits as a number: UIDs are UUIDs.
+pub(crate) fn parse_uid(uid: &str) -> Option<u128> {
+    let digits: String = uid.chars().filter(|c| *c != '-').collect();
+    u128::from_str_radix(&digits, 16).ok()
+}
+
+fn ready_condition(pod: &Pod) -> Option<&PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == "Ready")
+}
+
+fn state_of(pod: &Pod, known: Option<PodState>, clock: &Clock) -> PodState {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return PodState::Leaving;
+    }
+    let now = clock.now();
+    let ready = ready_condition(pod);
+    if ready.is_some_and(|condition| condition.status == "True") {
+        return match known {
+            Some(PodState::Ready { since }) => PodState::Ready { since },
+            // First heard of now: its readings are expected from now on.
+            _ => PodState::Ready { since: now },
+        };
+    }
+    if is_refused(pod) {
+        return PodState::Stuck;
+    }
+    match known {
+        Some(PodState::Ready { .. }) => PodState::LostReadiness { since: now },
+        Some(PodState::LostReadiness { since }) => PodState::LostReadiness { since },
+        _ => match lost_before(pod, ready, clock) {
+            Some(since) => PodState::LostReadiness { since },
+            None => PodState::Starting { since: created(pod, clock).unwrap_or(now) },
+        },
+    }
+}
+
+fn created(pod: &Pod, clock: &Clock) -> Option<Instant> {
+    Some(clock.of_wall(pod.metadata.creation_timestamp.as_ref()?.0))
+}
+
+/// When a pod that we meet unready lost its readiness, if it ever had it.
+fn lost_before(pod: &Pod, ready: Option<&PodCondition>, clock: &Clock) -> Option<Instant> {
+    let changed = ready?.last_transition_time.as_ref()?.0;
+    let started = pod.status.as_ref()?.start_time.as_ref()?.0;
+    let after_start = Duration::try_from(changed.duration_since(started)).ok()?;
+    (after_start > FIRST_CONDITIONS).then(|| clock.of_wall(changed))
+}
+
+fn is_refused(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let mut waiting = all.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    waiting.any(|reason| REFUSED.contains(&reason))
+}
+
+/// Ten thousand pods are kept: only what is needed of each.
+fn prune(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.metadata.owner_references = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|key, _| key.starts_with("prometheus.io/"));
+    }
+    if let Some(spec) = pod.spec.take() {
+        let containers = spec.containers.into_iter().map(|container| Container {
+            name: container.name,
+            ports: container.ports,
+            ..Container::default()
+        });
+        pod.spec = Some(PodSpec { containers: containers.collect(), ..PodSpec::default() });
+    }
+    if let Some(status) = &mut pod.status {
+        let pod_ip = status.pod_ip.take();
+        *status = k8s_openapi::api::core::v1::PodStatus { pod_ip, ..Default::default() };
+    }
+}

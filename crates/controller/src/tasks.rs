@@ -1,0 +1,134 @@
+//! What follows from a change of the index: ticks, reads, and the writing of decisions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::events::EventType;
+use kube::{Client, Resource};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{AbortHandle, JoinSet};
+use windlass_api::status::ScalingRecord;
+
+use crate::autoscaler::{Key, ScaleRequest};
+use crate::index::Task;
+use crate::write::{WriteError, Writer};
+use crate::{Shared, reads, watches};
+
+/// How often due decisions are looked for when none is known: new targets begin with a decision of their own.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Decides each target when its tick or a limit's wake-up is due.
+pub(crate) async fn tick(shared: Arc<Shared>) {
+    loop {
+        let due = shared.index.lock().decide_due();
+        let longest = tokio::time::Instant::now() + IDLE;
+        let until = due.map_or(longest, |due| shared.clock.to_tokio(due).min(longest));
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+/// Performs tasks as they come. A panic in one of them is the controller's.
+pub(crate) async fn perform(
+    client: Client,
+    writer: Writer,
+    shared: Arc<Shared>,
+    mut tasks: UnboundedReceiver<Task>,
+) {
+    let mut running = JoinSet::new();
+    let mut scale_reads: HashMap<Key, AbortHandle> = HashMap::new();
+    loop {
+        let task = tokio::select! {
+            task = tasks.recv() => task,
+            Some(ended) = running.join_next() => {
+                match ended {
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    _ => continue,
+                }
+            }
+        };
+        let (client, shared) = (client.clone(), Arc::clone(&shared));
+        match task {
+            None => return,
+            Some(Task::WatchKind(kind)) => {
+                running.spawn(watches::watch_kind(client, shared, kind));
+            }
+            Some(Task::ReadScale(key)) => {
+                let read = running.spawn(reads::read_scale(client, shared, key.clone()));
+                // The newest read knows best.
+                if let Some(older) = scale_reads.insert(key, read) {
+                    older.abort();
+                }
+                scale_reads.retain(|_, read| !read.is_finished());
+            }
+            Some(Task::ReadOwner { namespace, object }) => {
+                running.spawn(reads::read_owner(client, shared, namespace, object));
+            }
+            Some(Task::Scale(request)) => {
+                running.spawn(scale(writer.clone(), shared, *request));
+            }
+        }
+    }
+}
+
+/// Writes one decision, and notes what came of it.
+async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
+    let outcome = writer.scale(&request).await;
+    let key = &request.key;
+    let (from, to) = (request.from, request.to);
+    let record = |error: Option<String>| ScalingRecord {
+        timestamp: Time(Timestamp::now()),
+        previous_scale: i32::try_from(from).unwrap_or(i32::MAX),
+        new_scale: i32::try_from(to).unwrap_or(i32::MAX),
+        reason: request.reason.clone(),
+        success: error.is_none(),
+        error,
+    };
+    let object = {
+        let index = shared.index.lock();
+        index.autoscalers.get(key).map(|autoscaler| autoscaler.object.object_ref(&()))
+    };
+    match outcome {
+        Ok(replicas) => {
+            tracing::info!(podautoscaler = %key, from, to = replicas, reason = request.reason, "scaled");
+            note(&shared, key, Some(record(None)), |active, now| active.written(Ok(replicas), now));
+            if let Some(object) = object {
+                let text = format!("New size: {replicas}; reason: {}", request.reason);
+                writer.event(object, EventType::Normal, "SuccessfulRescale", &text).await;
+            }
+        }
+        Err(WriteError::Overtaken(current)) => {
+            tracing::info!(podautoscaler = %key, from, to, current, "not scaled: the count was changed meanwhile");
+            note(&shared, key, None, |active, _| active.overtaken());
+            reads::read_scale(writer.client(), shared, request.key).await;
+        }
+        Err(error) => {
+            let problem = format!("replicas cannot be set to {to}: {error}");
+            tracing::warn!(podautoscaler = %key, from, to, %error, "not scaled");
+            let noted = problem.clone();
+            note(&shared, key, Some(record(Some(error.to_string()))), |active, now| active.written(Err(noted), now));
+            if let Some(object) = object {
+                writer.event(object, EventType::Warning, "FailedRescale", &problem).await;
+            }
+            reads::read_scale(writer.client(), shared, request.key).await;
+        }
+    }
+}
+
+fn note(
+    shared: &Shared,
+    key: &Key,
+    record: Option<ScalingRecord>,
+    change: impl FnOnce(&mut crate::autoscaler::Active, windlass_scaling::Instant),
+) {
+    shared.index.lock().after_write(key, |autoscaler, now| {
+        if let Some(record) = record {
+            autoscaler.remember(record);
+        }
+        if let Ok(active) = &mut autoscaler.state {
+            change(active, now);
+        }
+    });
+}

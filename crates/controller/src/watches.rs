@@ -1,0 +1,125 @@
+//! Watches that keep the index true.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::{DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt;
+use kube::{Api, Client, ResourceExt};
+use windlass_api::PodAutoscaler;
+
+use crate::Shared;
+use crate::autoscaler::Key;
+
+/// An API call that lasts longer has failed.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon a kind that was not served is looked for again.
+const KIND_RETRY: Duration = Duration::from_secs(10);
+
+/// Follows a watch for ever; errors are logged and retried with back-off by the watcher.
+async fn follow<K>(
+    what: &str,
+    stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    mut on: impl FnMut(Event<K>),
+) {
+    let mut stream = pin!(stream);
+    loop {
+        match stream.try_next().await {
+            Ok(Some(event)) => on(event),
+            Ok(None) => return,
+            Err(error) => tracing::warn!(what, %error, "watch failed; it is tried again"),
+        }
+    }
+}
+
+pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>) {
+    let api: Api<DeserializeGuard<PodAutoscaler>> = Api::all(client);
+    let stream = watcher(api, watcher::Config::default()).default_backoff();
+    let mut listed = HashSet::new();
+    let key = |object: &DeserializeGuard<PodAutoscaler>| Key {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    };
+    let apply = |object: DeserializeGuard<PodAutoscaler>| match object.0 {
+        Ok(object) => shared.index.lock().apply_autoscaler(object),
+        Err(invalid) => {
+            let name = invalid.metadata.name.as_deref().unwrap_or_default();
+            tracing::warn!(name, error = %invalid.error, "a PodAutoscaler cannot be read; it is left alone");
+        }
+    };
+    follow("podautoscalers", stream, |event| match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(object) => {
+            listed.insert(key(&object));
+            apply(object);
+        }
+        Event::InitDone => shared.index.lock().retain_autoscalers(&listed),
+        Event::Apply(object) => apply(object),
+        Event::Delete(object) => shared.index.lock().delete_autoscaler(&key(&object)),
+    })
+    .await;
+}
+
+pub(crate) async fn watch_pods(client: Client, shared: Arc<Shared>) {
+    let stream = watcher(Api::<Pod>::all(client), watcher::Config::default()).default_backoff();
+    let mut listed = HashSet::new();
+    follow("pods", stream, |event| {
+        let mut index = shared.index.lock();
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(pod) => listed.extend(index.apply_pod(pod)),
+            Event::InitDone => index.retain_pods(&listed),
+            Event::Apply(pod) => drop(index.apply_pod(pod)),
+            Event::Delete(pod) => index.pod_deleted(&pod),
+        }
+    })
+    .await;
+}
+
+/// Watches the metadata of all objects of a kind that some PodAutoscaler scales.
+pub(crate) async fn watch_kind(client: Client, shared: Arc<Shared>, kind: GroupVersionKind) {
+    let resource = loop {
+        let found = tokio::time::timeout(CALL_TIMEOUT, kube::discovery::pinned_kind(&client, &kind)).await;
+        let problem = match found {
+            Ok(Ok((resource, _))) => break resource,
+            Ok(Err(error)) => format!(
+                "the kind {} of {} is not served here ({error}); correct spec.scaleTargetRef or install its CRD",
+                kind.kind,
+                kind.api_version()
+            ),
+            Err(_) => format!("the API server did not say in time whether it serves {}", kind.kind),
+        };
+        shared.index.lock().kind_resolved(&kind, Err(problem));
+        tokio::time::sleep(KIND_RETRY).await;
+    };
+    shared.index.lock().kind_resolved(&kind, Ok(resource.clone()));
+    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
+    let stream = watcher(api, watcher::Config::default()).default_backoff();
+    let mut listed = HashSet::new();
+    let name = |object: &PartialObjectMeta<DynamicObject>| {
+        (object.namespace().unwrap_or_default(), object.name_any())
+    };
+    let seen = |object: &PartialObjectMeta<DynamicObject>| {
+        let (namespace, name) = name(object);
+        shared.index.lock().target_seen(&kind, &namespace, &name, object.metadata.generation);
+    };
+    follow(&kind.kind, stream, |event| match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(object) => {
+            listed.insert(name(&object));
+            seen(&object);
+        }
+        Event::InitDone => shared.index.lock().kind_synced(&kind, &listed),
+        Event::Apply(object) => seen(&object),
+        Event::Delete(object) => {
+            let (namespace, name) = name(&object);
+            shared.index.lock().target_gone(&kind, &namespace, &name);
+        }
+    })
+    .await;
+}

@@ -1,0 +1,289 @@
+//! Properties of the parser and of readings on pages nobody wrote by hand.
+
+#![allow(clippy::unwrap_used, reason = "test helpers")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use windlass_metrics::exposition::{Entry, Format, Names, Selected, parse, select};
+use windlass_metrics::{Catalogue, Metric, PageError, Wanted};
+
+/// Name, labels, value bits, timestamp.
+type Seen = (String, Vec<(String, String)>, u64, Option<i64>);
+
+/// All samples, or `None` if the page is rejected.
+fn full(page: &[u8], format: Format) -> Option<Vec<Seen>> {
+    let mut seen = Vec::new();
+    for entry in parse(page, format) {
+        if let Entry::Sample(sample) = entry.ok()? {
+            seen.push(owned(&sample));
+        }
+    }
+    Some(seen)
+}
+
+fn filtered(page: &[u8], format: Format, names: &Names) -> Result<Vec<Seen>, PageError> {
+    let mut seen = Vec::new();
+    select(page, format, names, |found| {
+        if let Selected::Sample { name, sample } = found {
+            assert_eq!(sample.name.to_str(), &*names.as_slice()[name]);
+            seen.push(owned(&sample));
+        }
+    })?;
+    Ok(seen)
+}
+
+fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
+    let labels = sample
+        .labels
+        .iter()
+        .map(|(name, value)| (name.to_str().into(), value.to_str().into()));
+    (
+        sample.name.to_str().into(),
+        labels.collect(),
+        sample.value.to_bits(),
+        sample.timestamp_ms,
+    )
+}
+
+fn metrics() -> Vec<Metric> {
+    let names = [
+        "inflight",
+        "kv_util",
+        "prompt_tokens_rate",
+        "m",
+        "n_total",
+        "vllm:x",
+    ];
+    names
+        .iter()
+        .map(|name| Catalogue::builtin().resolve(name).unwrap())
+        .collect()
+}
+
+/// Every way to read a page; none may panic, and none may give a reading from a page it refuses.
+fn read_every_way(page: &[u8]) {
+    let wanted = Wanted::new(&metrics());
+    let mut readings = Vec::new();
+    for format in [Format::Text, Format::OpenMetrics] {
+        full(page, format);
+        let outcome = wanted.read(page, format, &mut readings);
+        assert!(outcome.is_ok() || readings.iter().all(Option::is_none));
+    }
+}
+
+/// The two modes agree on what the full one accepts, on half of the page's names.
+fn modes_agree(page: &[u8], format: Format) -> Result<(), TestCaseError> {
+    let Some(all) = full(page, format) else {
+        return Ok(());
+    };
+    // Blanks belong to a name before which they stand; such names cannot be asked for.
+    let names: BTreeSet<_> = all
+        .iter()
+        .map(|sample| sample.0.clone())
+        .filter(|n| !n.trim().is_empty())
+        .collect();
+    let half: BTreeSet<_> = names
+        .into_iter()
+        .filter(|n| !n.starts_with([' ', '\t']))
+        .step_by(2)
+        .collect();
+    let expected: Vec<_> = all
+        .into_iter()
+        .filter(|sample| half.contains(&sample.0))
+        .collect();
+    let unterminated = format == Format::Text && !page.trim_ascii_end().is_empty() && {
+        let end = page.iter().rposition(|b| !matches!(b, b' ' | b'\t'));
+        end.is_some_and(|last| page[last] != b'\n')
+    };
+    match filtered(page, format, &Names::new(half.iter().map(String::as_str))) {
+        Err(PageError::Cut { .. }) => prop_assert!(unterminated),
+        got => prop_assert_eq!(got, Ok(expected)),
+    }
+    Ok(())
+}
+
+/// Pieces from which pages, and things that look like pages, are thrown together.
+fn soup() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "m",
+        "n_total",
+        "vllm:x",
+        "vllm:num_requests_running",
+        " ",
+        " ",
+        "\t",
+        "\n",
+        "\n",
+        "{",
+        "}",
+        "\"",
+        "\"",
+        "\\",
+        "=",
+        ",",
+        "1",
+        "2.5e3",
+        "NaN",
+        "-Inf",
+        "#",
+        "# TYPE m gauge\n",
+        "# TYPE \"a\nb\" counter\n",
+        "# HELP m \"x\n",
+        "# EOF\n",
+        "a=\"b\"",
+        "a=\"",
+        "a=\"\n",
+        "m{a=\"x\nm 7\n\"} 1\n",
+        "m 1\n",
+        "n_total{a=\"\"} 2 5\n",
+        "{\"m\"} 3\n",
+        "é",
+        "\r",
+        "\0",
+        "m{a=\"x=\\\"\n",
+        "\"} 4\n",
+        "m{a=\"b\"\"c\nd\"=\"e\"} 5\n",
+        "m{a=\"1\",le=\"2\",b=\"3\"} 1\n",
+        "m{a=\"1\",le=\"",
+        "\",b=\"3\"} 1\n",
+        "m{a=\"1\",le=\"2\" b=\"3\"} 1\n",
+        " # {t=\"y\"} 1\n",
+    ]);
+    vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+    timestamp_ms: Option<i64>,
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    let name = prop::sample::select(vec![
+        "m",
+        "vllm:num_requests_running",
+        "vllm:num_requests_run",
+        "n_total",
+        "n",
+    ]);
+    let odd_name = "[a-zA-Z_:][a-zA-Z0-9_:]{0,40}";
+    let random = vec(("[a-zA-Z_][a-zA-Z0-9_]{0,8}", any::<String>()), 0..4);
+    // Neighbours that differ in one label, or at the end of one: the parser makes use of what they share.
+    let pair = |name: &'static str, values: &'static [&'static str]| {
+        prop::sample::select(values).prop_map(move |value| (name.to_owned(), value.to_owned()))
+    };
+    let alike = (
+        pair("engine", &["0", "1"]),
+        pair("le", &["0", "1", "1,le=", "\"}"]),
+        pair("model", &["m", "m2"]),
+    );
+    let labels = prop_oneof![random, alike.prop_map(|(a, b, c)| vec![a, b, c])];
+    let value = prop_oneof![any::<f64>(), (0u32..1000).prop_map(f64::from)];
+    (
+        prop_oneof![3 => name.prop_map(str::to_owned), 1 => odd_name],
+        labels,
+        value,
+        prop::option::of(0i64..2_000_000_000),
+    )
+        .prop_map(|(name, labels, value, seconds)| Line {
+            name,
+            labels,
+            value: if value.is_nan() { f64::NAN } else { value },
+            timestamp_ms: seconds.map(|s| s * 1000),
+        })
+}
+
+fn render(lines: &[Line], format: Format, raw_line_feeds: bool) -> String {
+    let mut page = String::new();
+    for line in lines {
+        _ = write!(page, "# TYPE {} gauge\n{}", line.name, line.name);
+        let escape = |value: &str| {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            if raw_line_feeds {
+                value
+            } else {
+                value.replace('\n', "\\n")
+            }
+        };
+        if !line.labels.is_empty() {
+            let labels: Vec<_> = line
+                .labels
+                .iter()
+                .map(|(n, v)| format!("{n}=\"{}\"", escape(v)))
+                .collect();
+            _ = write!(page, "{{{}}}", labels.join(","));
+        }
+        _ = write!(page, " {}", line.value);
+        match (format, line.timestamp_ms) {
+            (Format::Text, Some(at)) => _ = write!(page, " {at}"),
+            (Format::OpenMetrics, Some(at)) => _ = write!(page, " {}", at / 1000),
+            (_, None) => {}
+        }
+        page.push('\n');
+    }
+    if format == Format::OpenMetrics {
+        page.push_str("# EOF\n");
+    }
+    page
+}
+
+fn rendered_reads_back(lines: &[Line], format: Format, raw_line_feeds: bool) -> Result<(), TestCaseError> {
+    let page = render(lines, format, raw_line_feeds);
+    let expected: Vec<Seen> = lines
+        .iter()
+        .map(|line| {
+            (
+                line.name.clone(),
+                line.labels.clone(),
+                line.value.to_bits(),
+                line.timestamp_ms,
+            )
+        })
+        .collect();
+    prop_assert_eq!(full(page.as_bytes(), format), Some(expected));
+    modes_agree(page.as_bytes(), format)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(page in vec(any::<u8>(), 0..400)) {
+        read_every_way(&page);
+    }
+
+    #[test]
+    fn rendered_pages_read_back(lines in vec(line(), 0..12), raw_line_feeds: bool) {
+        rendered_reads_back(&lines, Format::Text, raw_line_feeds)?;
+        rendered_reads_back(&lines, Format::OpenMetrics, false)?;
+    }
+
+    #[test]
+    fn a_page_cut_inside_a_line_gives_nothing(lines in vec(line(), 1..6), at in 0.0..1.0f64) {
+        let page = render(&lines, Format::Text, false);
+        let mut cut = (page.len() as f64 * at) as usize;
+        while !page.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let start = &page[..cut];
+        let mut readings = Vec::new();
+        let outcome = Wanted::new(&metrics()).read(start.as_bytes(), Format::Text, &mut readings);
+        prop_assert_eq!(outcome.is_ok(), start.is_empty() || start.ends_with('\n'));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn modes_agree_on_pages_thrown_together(page in soup()) {
+        read_every_way(page.as_bytes());
+        modes_agree(page.as_bytes(), Format::Text)?;
+        modes_agree(format!("{page}# EOF\n").as_bytes(), Format::OpenMetrics)?;
+    }
+}

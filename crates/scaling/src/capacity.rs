@@ -1,0 +1,82 @@
+//! Ready, starting, stuck, leaving: each pod in exactly one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Facts, Instant, PodState};
+
+/// A start that lasts longer is late, until the target's own starts are learned.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long a pod that lost readiness counts as silent rather than gone: an overloaded engine fails its probe.
+pub(crate) const LOST_READINESS_SPAN: Duration = Duration::from_secs(5 * 60);
+
+/// The pods of a target by what can be expected of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Serving.
+    pub ready: u32,
+    /// Created or asked for, expected to become ready.
+    pub starting: u32,
+    /// Late, refused or crash-looping.
+    pub stuck: u32,
+    /// Being deleted.
+    pub leaving: u32,
+}
+
+impl Capacity {
+    pub(crate) fn of(facts: &Facts, now: Instant) -> Self {
+        let mut capacity = Self::default();
+        for pod in facts.pods() {
+            *match pod.state {
+                PodState::Ready { .. } => &mut capacity.ready,
+                PodState::Starting { since } if now - since <= START_LIMIT => &mut capacity.starting,
+                PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => &mut capacity.starting,
+                PodState::Starting { .. } | PodState::LostReadiness { .. } | PodState::Stuck => &mut capacity.stuck,
+                PodState::Leaving => &mut capacity.leaving,
+            } += 1;
+        }
+        // Asked for and not created yet: starting since the write was acknowledged, stuck when that is too long ago.
+        let present = capacity.ready + capacity.starting + capacity.stuck;
+        let asked_for = facts.spec_replicas.saturating_sub(present);
+        if now - facts.spec_changed_at <= START_LIMIT {
+            capacity.starting += asked_for;
+        } else {
+            capacity.stuck += asked_for;
+        }
+        capacity
+    }
+
+    /// What the rate limits count from.
+    pub fn ready_and_starting(&self) -> u32 {
+        self.ready.saturating_add(self.starting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pod, PodUid};
+
+    fn check(spec: u32, states: &[PodState], at_secs: u64, expect: [u32; 4]) {
+        let mut facts = Facts::new(spec, Instant::ZERO);
+        facts.set_pods(states.iter().zip(1..).map(|(&state, uid)| Pod { uid: PodUid(uid), state }));
+        let Capacity { ready, starting, stuck, leaving } =
+            Capacity::of(&facts, Instant::ZERO + Duration::from_secs(at_secs));
+        assert_eq!([ready, starting, stuck, leaving], expect, "spec {spec}, {states:?} at {at_secs} s");
+    }
+
+    #[test]
+    fn each_pod_is_in_exactly_one() {
+        let zero = Instant::ZERO;
+        check(3, &[], 0, [0, 3, 0, 0]);
+        check(3, &[PodState::Ready { since: zero }], 10, [1, 2, 0, 0]);
+        check(1, &[PodState::Starting { since: zero }], 15 * 60, [0, 1, 0, 0]);
+        check(1, &[PodState::Starting { since: zero }], 15 * 60 + 1, [0, 0, 1, 0]);
+        check(2, &[PodState::Starting { since: zero }], 15 * 60 + 1, [0, 0, 2, 0]);
+        check(1, &[PodState::LostReadiness { since: zero }], 300, [0, 1, 0, 0]);
+        check(1, &[PodState::LostReadiness { since: zero }], 301, [0, 0, 1, 0]);
+        check(1, &[PodState::Leaving, PodState::Ready { since: zero }], 0, [1, 0, 0, 1]);
+        check(2, &[PodState::Stuck, PodState::Leaving], 0, [0, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,218 @@
+//! The replicas, and the steps that led there: enums with numbers, text is made elsewhere.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+use crate::{Instant, MAX_SIGNALS};
+
+/// What `decide` did in this order; each stage may add steps to the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    /// Which bounds are in force, and whether the target is switched off.
+    Bounds,
+    /// One proposal per signal.
+    Propose,
+    /// The greatest proposal; lowering may be off.
+    Combine,
+    /// Stabilisation windows.
+    Stabilise,
+    /// Limits on the speed of change.
+    Rate,
+    /// Into the bounds.
+    Clamp,
+}
+
+/// How a proposal was made from a signal's total.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Basis {
+    /// KPA, calm: the mean over the stable window.
+    Stable {
+        /// Mean total over the window, in the metric's unit.
+        mean: f64,
+    },
+    /// KPA in panic: never falls while panic lasts.
+    Panic {
+        /// The panic value, in the metric's unit.
+        value: f64,
+        /// When the panic threshold was last exceeded.
+        since: Instant,
+    },
+    /// APA: the ratio left the tolerance band.
+    Ratio {
+        /// Total ÷ (replicas × target).
+        ratio: f64,
+    },
+    /// APA: the ratio is inside the tolerance band; the count is kept.
+    WithinTolerance {
+        /// Total ÷ (replicas × target).
+        ratio: f64,
+    },
+    /// APA: a saturated utilisation or latency does not say how much is missing; never below the count.
+    Saturated {
+        /// Total ÷ (ready × target).
+        ratio: f64,
+    },
+}
+
+/// What one signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Position of the signal in the policy.
+    pub signal: u8,
+    /// Replicas asked for.
+    pub replicas: u32,
+    /// The standing total, in the metric's unit.
+    pub total: f64,
+    /// How it came about.
+    pub basis: Basis,
+}
+
+/// Why lowering is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LoweringOff {
+    /// Ready pods, but no fresh reading of this signal.
+    Blind {
+        /// Position of the signal in the policy.
+        signal: u8,
+        /// Since the last reading of any pod.
+        since: Option<Instant>,
+    },
+    /// Less than half of the ready pods give this signal.
+    Thin {
+        /// Position of the signal in the policy.
+        signal: u8,
+        /// Ready pods with a fresh reading.
+        fresh: u32,
+        /// Ready pods.
+        ready: u32,
+    },
+    /// No complete round of readings within the fresh span.
+    NoRound {
+        /// Position of the signal in the policy.
+        signal: u8,
+    },
+    /// Pods of two revisions are alive.
+    Rollout,
+    /// After a start or a gap, until a full window was observed without a gap.
+    WindowNotFull {
+        /// Position of the signal in the policy.
+        signal: u8,
+        /// Time still to be observed.
+        remaining: Duration,
+    },
+}
+
+/// Who changed the number (or kept it), and why.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Reason {
+    /// `spec.replicas` was set to 0 by somebody else while min ≥ 1: the target is switched off.
+    Off,
+    /// minReplicas was raised while the target stood at 0.
+    MinRaised,
+    /// No ready pods: nothing to measure; held.
+    NoReadyPods,
+    /// No signal has a proposal; held.
+    NoProposal,
+    /// The greatest proposal, of this signal.
+    Proposed {
+        /// Position of the signal in the policy.
+        signal: u8,
+    },
+    /// The proposal is lower, but lowering is off.
+    LoweringOff(LoweringOff),
+    /// A raise waits for the up window.
+    UpWindow {
+        /// The window.
+        window: Duration,
+    },
+    /// A lowering waits for the down window.
+    DownWindow {
+        /// The window.
+        window: Duration,
+        /// When the greatest count wanted in the window leaves it.
+        until: Instant,
+    },
+    /// Raised to what the up-rate allows.
+    UpRate {
+        /// Ready + starting at the start of the 10 s.
+        base: u32,
+        /// When the limit opens next.
+        until: Instant,
+    },
+    /// Lowered to what the down-rate allows.
+    DownRate {
+        /// Ready + starting at the start of the 10 s.
+        base: u32,
+    },
+    /// Lowered less than 10 s ago.
+    LoweredRecently {
+        /// When the next lowering is possible.
+        until: Instant,
+    },
+    /// Below minReplicas.
+    Min,
+    /// Above maxReplicas.
+    Max,
+}
+
+/// One entry of a decision's account.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The stage that added it.
+    pub stage: Stage,
+    /// Replicas before.
+    pub from: u32,
+    /// Replicas after.
+    pub to: u32,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The replicas, and the steps that led there. Owned by the caller and reused: `decide` does not allocate.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Decision {
+    /// `spec.replicas` that the decision started from.
+    pub current: u32,
+    /// What the signals want, before any limit (stages 2–3).
+    pub wanted: u32,
+    /// After stabilisation and rate, before the bounds.
+    pub limited: u32,
+    /// The decision.
+    pub replicas: u32,
+    /// Fewest replicas in force.
+    pub min_replicas: u32,
+    /// Most replicas in force.
+    pub max_replicas: u32,
+    /// One per signal that has one, in the order of the policy.
+    pub proposals: ArrayVec<Proposal, MAX_SIGNALS>,
+    /// The account, in the order of the stages.
+    pub steps: ArrayVec<Step, 8>,
+    /// When a limit opens: deciding then, without a new reading, may give another number.
+    pub wake_at: Option<Instant>,
+}
+
+impl Decision {
+    pub(crate) fn reset(&mut self, current: u32, min_replicas: u32, max_replicas: u32) {
+        self.current = current;
+        self.wanted = current;
+        self.limited = current;
+        self.replicas = current;
+        self.min_replicas = min_replicas;
+        self.max_replicas = max_replicas;
+        self.proposals.clear();
+        self.steps.clear();
+        self.wake_at = None;
+    }
+
+    /// Adds to the account. The room is enough for every path through the stages; a longer account would be cut.
+    pub(crate) fn step(&mut self, stage: Stage, from: u32, to: u32, reason: Reason) {
+        let added = self.steps.try_push(Step { stage, from, to, reason });
+        debug_assert!(added.is_ok(), "the account has room for every stage");
+    }
+
+    pub(crate) fn wake_at(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}

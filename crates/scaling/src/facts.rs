@@ -1,0 +1,154 @@
+//! What the caller knows: pods and their states, and the newest reading of each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Instant;
+
+/// Identity of a pod; a re-created pod has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PodUid(pub u128);
+
+/// Where a pod stands, as far as capacity is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PodState {
+    /// Created, never ready yet.
+    Starting {
+        /// When it was created.
+        since: Instant,
+    },
+    /// Serving.
+    Ready {
+        /// When it became ready.
+        since: Instant,
+    },
+    /// Was ready and lost it; its load is not gone.
+    LostReadiness {
+        /// When it lost it.
+        since: Instant,
+    },
+    /// Definitely refused (quota, bad image) or crash-looping.
+    Stuck,
+    /// Being deleted; neither load nor capacity.
+    Leaving,
+}
+
+/// One pod of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// Its identity.
+    pub uid: PodUid,
+    /// Where it stands.
+    pub state: PodState,
+}
+
+/// What is known of one target from watches.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Replicas asked for at present.
+    pub spec_replicas: u32,
+    /// When `spec_replicas` last changed, or our write of it was acknowledged.
+    pub spec_changed_at: Instant,
+    /// When the set of ready pods last changed.
+    pub ready_changed_at: Instant,
+    /// Pods of two revisions are alive.
+    pub rollout: bool,
+    pods: Vec<Pod>,
+}
+
+impl Facts {
+    /// A target of `spec_replicas` replicas, known since `at`, without pods so far.
+    pub fn new(spec_replicas: u32, at: Instant) -> Self {
+        Self { spec_replicas, spec_changed_at: at, ready_changed_at: at, rollout: false, pods: Vec::new() }
+    }
+
+    /// All pods, ordered by uid.
+    pub fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    /// Adds a pod, or replaces what was known of it.
+    pub fn insert(&mut self, pod: Pod) {
+        match self.pods.binary_search_by_key(&pod.uid, |known| known.uid) {
+            Ok(at) => self.pods[at] = pod,
+            Err(at) => self.pods.insert(at, pod),
+        }
+    }
+
+    /// Replaces all pods.
+    pub fn set_pods(&mut self, pods: impl IntoIterator<Item = Pod>) {
+        self.pods.clear();
+        self.pods.extend(pods);
+        self.pods.sort_unstable_by_key(|pod| pod.uid);
+    }
+
+    /// Forgets a pod that is gone.
+    pub fn remove(&mut self, uid: PodUid) {
+        self.pods.retain(|pod| pod.uid != uid);
+    }
+
+    /// The last change of the ready set or of `spec_replicas`: a round begins after it.
+    pub fn changed_at(&self) -> Instant {
+        self.spec_changed_at.max(self.ready_changed_at)
+    }
+}
+
+/// One value of one metric from one pod.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// In the metric's unit: finite and not negative.
+    pub value: f64,
+    /// When it was received.
+    pub received: Instant,
+}
+
+/// The newest reading per pod and signal.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Readings {
+    /// Ordered by pod, then signal.
+    newest: Vec<((PodUid, u8), Reading)>,
+}
+
+impl Readings {
+    /// Keeps the newest reading of a signal from a pod. A value that is NaN, infinite or negative is no reading:
+    /// it is refused (`false`), and what was known stays and grows old.
+    pub fn record(&mut self, pod: PodUid, signal: u8, value: f64, received: Instant) -> bool {
+        if !value.is_finite() || value < 0.0 {
+            return false;
+        }
+        let reading = Reading { value, received };
+        match self.newest.binary_search_by_key(&(pod, signal), |(key, _)| *key) {
+            Ok(at) => self.newest[at].1 = reading,
+            Err(at) => self.newest.insert(at, ((pod, signal), reading)),
+        }
+        true
+    }
+
+    /// The newest reading of a signal from a pod, however old.
+    pub fn get(&self, pod: PodUid, signal: u8) -> Option<Reading> {
+        let at = self.newest.binary_search_by_key(&(pod, signal), |(key, _)| *key).ok()?;
+        Some(self.newest[at].1)
+    }
+
+    /// Forgets the pods that `lives` denies.
+    pub fn retain(&mut self, mut lives: impl FnMut(PodUid) -> bool) {
+        self.newest.retain(|((pod, _), _)| lives(*pod));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_no_reading() {
+        let mut readings = Readings::default();
+        assert!(readings.record(PodUid(1), 0, 7.0, Instant::ZERO));
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+            assert!(!readings.record(PodUid(1), 0, value, Instant::from_micros(9)), "{value}");
+        }
+        assert_eq!(readings.get(PodUid(1), 0), Some(Reading { value: 7.0, received: Instant::ZERO }));
+        readings.retain(|_| false);
+        assert_eq!(readings.get(PodUid(1), 0), None);
+    }
+}

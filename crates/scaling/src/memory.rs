@@ -1,0 +1,124 @@
+//! What is kept between ticks: bounded, serialisable, versioned.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::window::{MeanWindow, SlidingExtreme};
+use crate::{Instant, Policy, Strategy, kpa};
+
+/// Raised whenever the meaning of a field changes; a memory of another version is not taken over.
+const VERSION: u32 = 1;
+
+/// Rounds kept for the surge test: 2 s at ten a second, and some.
+const RECENT_ROUNDS: usize = 32;
+
+/// What is remembered of one target between two ticks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    version: u32,
+    pub(crate) signals: Vec<SignalMemory>,
+    /// Least and greatest count wanted, over the up and the down window.
+    pub(crate) wanted_least: SlidingExtreme,
+    pub(crate) wanted_greatest: SlidingExtreme,
+    /// Least and greatest base of the rates, over 10 s.
+    pub(crate) base_least: SlidingExtreme,
+    pub(crate) base_greatest: SlidingExtreme,
+    pub(crate) last_spec: Option<u32>,
+    pub(crate) lowered_at: Option<Instant>,
+    /// minReplicas when `spec.replicas` was first seen at 0.
+    pub(crate) min_at_zero: Option<u32>,
+}
+
+/// What is remembered of one signal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SignalMemory {
+    metric: String,
+    /// The stable window of KPA, the window of APA.
+    pub(crate) window: MeanWindow,
+    pub(crate) panic_window: Option<MeanWindow>,
+    /// The latest rounds: instant and total, oldest first.
+    pub(crate) rounds: VecDeque<(Instant, f64)>,
+    /// The first round after a start or a gap.
+    pub(crate) unbroken_since: Option<Instant>,
+    pub(crate) kpa: kpa::State,
+}
+
+impl Memory {
+    /// Nothing remembered yet.
+    pub fn new(policy: &Policy) -> Self {
+        let mut memory = Self {
+            version: VERSION,
+            signals: Vec::new(),
+            wanted_least: SlidingExtreme::least(),
+            wanted_greatest: SlidingExtreme::greatest(),
+            base_least: SlidingExtreme::least(),
+            base_greatest: SlidingExtreme::greatest(),
+            last_spec: None,
+            lowered_at: None,
+            min_at_zero: None,
+        };
+        memory.adapt(policy);
+        memory
+    }
+
+    /// Fits the memory to a changed policy. A signal that keeps its metric keeps what was observed of it.
+    pub fn adapt(&mut self, policy: &Policy) {
+        let mut known = std::mem::take(&mut self.signals);
+        for signal in &policy.signals {
+            let kept = known.iter().position(|memory| memory.metric == signal.metric);
+            let mut memory =
+                kept.map_or_else(|| SignalMemory::new(&signal.metric), |at| known.swap_remove(at));
+            match &policy.strategy {
+                Strategy::Kpa(kpa) => {
+                    memory.window = memory.window.resized(kpa.stable_window);
+                    let panic = memory.panic_window.as_ref().unwrap_or(&memory.window);
+                    memory.panic_window = Some(panic.resized(kpa.panic_window));
+                }
+                Strategy::Apa(apa) => {
+                    memory.window = memory.window.resized(apa.window);
+                    memory.panic_window = None;
+                    memory.kpa = kpa::State::default();
+                }
+            }
+            self.signals.push(memory);
+        }
+    }
+
+    /// Whether this memory was written by code that gives its fields the same meaning.
+    pub fn is_current(&self) -> bool {
+        self.version == VERSION
+    }
+}
+
+impl SignalMemory {
+    fn new(metric: &str) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            window: MeanWindow::new(std::time::Duration::from_secs(60)),
+            panic_window: None,
+            rounds: VecDeque::with_capacity(RECENT_ROUNDS),
+            unbroken_since: None,
+            kpa: kpa::State::default(),
+        }
+    }
+
+    pub(crate) fn last_round(&self) -> Option<(Instant, f64)> {
+        self.rounds.back().copied()
+    }
+
+    /// Notes a round's total. `gap` after the last round ends the unbroken stretch.
+    pub(crate) fn record_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
+        if self.last_round().is_none_or(|(last, _)| at - last > gap) {
+            self.unbroken_since = Some(at);
+        }
+        if self.rounds.len() == RECENT_ROUNDS {
+            self.rounds.pop_front();
+        }
+        self.rounds.push_back((at, total));
+        self.window.record(at, total);
+        if let Some(panic) = &mut self.panic_window {
+            panic.record(at, total);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Facts and readings of one target at one instant, made into totals.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+use crate::capacity::LOST_READINESS_SPAN;
+use crate::memory::SignalMemory;
+use crate::{
+    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, significant,
+};
+
+/// A pod silent for longer than this while others report is left out, and named.
+const LEFT_OUT_AFTER: Duration = Duration::from_secs(10 * 60);
+/// A surge is a total that held for this long …
+const SURGE_SPAN: Duration = Duration::from_millis(1_900);
+/// … in at least this many rounds. The span is 2 s less what a poll may come early.
+const SURGE_ROUNDS: usize = 3;
+
+/// What is known of a signal at this instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// A round stands.
+    Observed,
+    /// No pod is ready: nothing to measure.
+    NoReadyPods,
+    /// Ready pods, no fresh reading.
+    Blind,
+    /// Fresh readings, but no complete round within the fresh span.
+    NoRound,
+}
+
+/// One signal at one instant. All values are in the metric's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SignalObservation {
+    /// Whether anything can be proposed from it.
+    pub health: Health,
+    /// Ready pods that count, those left out excepted.
+    pub ready: u32,
+    /// Ready pods with a fresh reading.
+    pub fresh: u32,
+    /// Pods that give nothing: ready without a fresh reading, or that lost readiness within 5 min.
+    pub silent: u32,
+    /// Ready pods silent for over 10 min while others report.
+    pub left_out: u32,
+    /// When the newest reading of any pod was received.
+    pub newest_reading: Option<Instant>,
+    /// The total of the last round, while it stands.
+    pub total: Option<f64>,
+    /// Mean over the stable window (KPA) or the window (APA).
+    pub mean: Option<f64>,
+    /// Mean over the panic window (KPA only).
+    pub panic_mean: Option<f64>,
+    /// The least total of the last 2 s, if there were at least three rounds (KPA only).
+    pub surge: Option<f64>,
+    /// When the last round was complete.
+    pub last_round: Option<Instant>,
+    /// The first round after a start or the last gap.
+    pub unbroken_since: Option<Instant>,
+}
+
+impl SignalObservation {
+    /// Fresh ready pods ÷ ready pods, 0..1; 1 when no pod is ready.
+    pub fn coverage(&self) -> f64 {
+        if self.ready == 0 { 1.0 } else { f64::from(self.fresh) / f64::from(self.ready) }
+    }
+
+    /// Less than half of the ready pods give this signal.
+    pub fn below_half(&self) -> bool {
+        self.fresh * 2 < self.ready
+    }
+}
+
+/// All that is known of one target at one instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Replicas asked for at present.
+    pub spec_replicas: u32,
+    /// The pods by what can be expected of them.
+    pub capacity: Capacity,
+    /// Pods of two revisions are alive.
+    pub rollout: bool,
+    /// In the order of the policy.
+    pub signals: ArrayVec<SignalObservation, MAX_SIGNALS>,
+}
+
+/// Looks at facts and readings at `now`; notes new rounds in `memory`.
+pub fn observe(
+    policy: &Policy,
+    facts: &Facts,
+    readings: &Readings,
+    memory: &mut Memory,
+    now: Instant,
+) -> Observation {
+    let signals = policy.signals.iter().zip(&mut memory.signals).zip(0..);
+    Observation {
+        spec_replicas: facts.spec_replicas,
+        capacity: Capacity::of(facts, now),
+        rollout: facts.rollout,
+        signals: signals
+            .take(MAX_SIGNALS)
+            .map(|((signal, memory), index)| {
+                let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), now);
+                observe_signal(signal, policy, facts, &tally, memory, now)
+            })
+            .collect(),
+    }
+}
+
+/// The readings of one signal, counted.
+#[derive(Default)]
+struct Tally {
+    ready: u32,
+    fresh: u32,
+    fresh_sum: f64,
+    /// Ready pods that may still answer in time.
+    pending: u32,
+    silent: u32,
+    silent_sum: f64,
+    left_out: u32,
+    oldest_fresh: Option<Instant>,
+    newest: Option<Instant>,
+}
+
+impl Tally {
+    fn of(
+        signal: &SignalPolicy,
+        policy: &Policy,
+        facts: &Facts,
+        reading: impl Fn(crate::PodUid) -> Option<Reading>,
+        now: Instant,
+    ) -> Self {
+        let fresh_span = policy.fresh_span();
+        let mut tally = Self::default();
+        for pod in facts.pods() {
+            let newest = reading(pod.uid);
+            match pod.state {
+                PodState::Ready { since } => {
+                    tally.newest = tally.newest.max(newest.map(|reading| reading.received));
+                    match newest {
+                        Some(reading) if now - reading.received <= fresh_span => tally.add_fresh(reading),
+                        newest => {
+                            let heard = newest.map_or(since, |reading| reading.received.max(since));
+                            tally.add_unheard(now - heard, fresh_span, newest, signal.target);
+                        }
+                    }
+                }
+                PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => {
+                    tally.add_silent(newest, signal.target);
+                }
+                _ => {}
+            }
+        }
+        if tally.fresh > 0 {
+            tally.ready -= tally.left_out;
+        }
+        tally
+    }
+
+    fn add_fresh(&mut self, reading: Reading) {
+        self.ready += 1;
+        self.fresh += 1;
+        self.fresh_sum += reading.value;
+        self.oldest_fresh = Some(self.oldest_fresh.map_or(reading.received, |t| t.min(reading.received)));
+    }
+
+    fn add_unheard(&mut self, unheard: Duration, fresh_span: Duration, last: Option<Reading>, target: f64) {
+        self.ready += 1;
+        if unheard <= fresh_span {
+            self.pending += 1;
+        } else if unheard > LEFT_OUT_AFTER {
+            self.left_out += 1;
+        } else {
+            self.add_silent(last, target);
+        }
+    }
+
+    /// A silent pod carries what it last said or what is planned for it, whichever is more.
+    fn add_silent(&mut self, last: Option<Reading>, target: f64) {
+        self.silent += 1;
+        self.silent_sum += last.map_or(target, |reading| reading.value.max(target));
+    }
+
+    /// The fleet's total. For every kind this is a sum: a utilisation's or latency's mean × ready is one, too.
+    fn total(&self) -> f64 {
+        let filled = self.fresh_sum + self.silent_sum;
+        if self.below_half() {
+            return significant(filled);
+        }
+        let scaled = self.fresh_sum * f64::from(self.ready) / f64::from(self.fresh);
+        significant(scaled.max(filled))
+    }
+
+    fn below_half(&self) -> bool {
+        self.fresh * 2 < self.ready
+    }
+
+    /// Every pod that can be heard was heard after `marker`.
+    fn is_round_after(&self, marker: Option<Instant>) -> bool {
+        self.pending == 0
+            && self.oldest_fresh.is_some_and(|oldest| marker.is_none_or(|marker| oldest > marker))
+    }
+}
+
+fn observe_signal(
+    signal: &SignalPolicy,
+    policy: &Policy,
+    facts: &Facts,
+    tally: &Tally,
+    memory: &mut SignalMemory,
+    now: Instant,
+) -> SignalObservation {
+    debug_assert!(signal.target > 0.0, "a policy's targets are above 0");
+    let last_round = memory.last_round().map(|(at, _)| at);
+    if tally.is_round_after(last_round.max(Some(facts.changed_at()))) {
+        // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
+        let gap = policy.fresh_span() + policy.base_interval;
+        memory.record_round(tally.newest.unwrap_or(now), tally.total(), gap);
+    }
+    let standing = memory.last_round().filter(|(at, _)| now - *at <= policy.fresh_span());
+    let health = match standing {
+        _ if tally.ready == 0 => Health::NoReadyPods,
+        _ if tally.fresh == 0 => Health::Blind,
+        None => Health::NoRound,
+        Some(_) => Health::Observed,
+    };
+    SignalObservation {
+        health,
+        ready: tally.ready,
+        fresh: tally.fresh,
+        silent: tally.silent,
+        left_out: if tally.fresh > 0 { tally.left_out } else { 0 },
+        newest_reading: tally.newest,
+        total: standing.map(|(_, total)| total),
+        // Windows end at the round that stands: between two rounds nothing changes, whatever the tick.
+        mean: standing.and_then(|(at, _)| memory.window.mean(at)),
+        panic_mean: standing
+            .and_then(|(at, _)| memory.panic_window.as_ref().and_then(|window| window.mean(at))),
+        surge: surge(memory, now, policy.fresh_span()),
+        last_round: memory.last_round().map(|(at, _)| at),
+        unbroken_since: memory.unbroken_since,
+    }
+}
+
+/// The least total of the shortest run of latest rounds that spans 2 s and has at least three rounds.
+fn surge(memory: &SignalMemory, now: Instant, fresh_span: Duration) -> Option<f64> {
+    memory.panic_window.as_ref()?;
+    let (newest, _) = memory.last_round()?;
+    if now - newest > fresh_span {
+        return None;
+    }
+    let mut least = f64::INFINITY;
+    for (count, &(at, total)) in (1..).zip(memory.rounds.iter().rev()) {
+        if newest - at > fresh_span {
+            return None;
+        }
+        least = least.min(total);
+        if count >= SURGE_ROUNDS && newest - at >= SURGE_SPAN {
+            return Some(least);
+        }
+    }
+    None
+}

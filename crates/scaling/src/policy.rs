@@ -1,0 +1,144 @@
+//! A validated spec: all numbers resolved.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use windlass_metrics::catalogue::Kind;
+
+/// The most signals (metrics sources) one target can have; the CRD says the same.
+pub const MAX_SIGNALS: usize = 16;
+
+/// How proposals are made from totals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Strategy {
+    /// Knative's stable and panic windows.
+    Kpa(KpaPolicy),
+    /// AIBrix's ratio with tolerances.
+    Apa(ApaPolicy),
+}
+
+/// KPA's own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KpaPolicy {
+    /// The window whose mean decides while calm; also how long panic lasts at least.
+    pub stable_window: Duration,
+    /// The window whose mean decides in panic.
+    pub panic_window: Duration,
+    /// Panic begins when the panic value asks for this many times the ready replicas.
+    pub panic_threshold: f64,
+}
+
+impl Default for KpaPolicy {
+    fn default() -> Self {
+        Self {
+            stable_window: Duration::from_secs(60),
+            panic_window: Duration::from_secs(10),
+            panic_threshold: 2.0,
+        }
+    }
+}
+
+/// APA's own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApaPolicy {
+    /// The window whose mean is compared with the target.
+    pub window: Duration,
+    /// No raise while the ratio is at most `1 + up_tolerance`.
+    pub up_tolerance: f64,
+    /// No lowering while the ratio is at least `1 - down_tolerance`.
+    pub down_tolerance: f64,
+}
+
+impl Default for ApaPolicy {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(60), up_tolerance: 0.1, down_tolerance: 0.1 }
+    }
+}
+
+/// One signal: a metric and what a replica should carry of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalPolicy {
+    /// The metric as the user named it; windows are kept across policy changes by this name and its position.
+    pub metric: String,
+    /// How values of several pods make a fleet's total.
+    pub kind: Kind,
+    /// Target value per replica, in the metric's unit; above 0.
+    pub target: f64,
+}
+
+/// What the user wants of one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// KPA or APA, with its settings.
+    pub strategy: Strategy,
+    /// Fewest replicas.
+    pub min_replicas: u32,
+    /// Most replicas; at least `min_replicas` and at least 1.
+    pub max_replicas: u32,
+    /// The signals, at most [`MAX_SIGNALS`]; the greatest proposal wins.
+    pub signals: Vec<SignalPolicy>,
+    /// Within any 10 s up to at most `ceil(rate × base)`; above 1.
+    pub max_scale_up_rate: f64,
+    /// Within any 10 s down to at least `floor(base ÷ rate)`; above 1.
+    pub max_scale_down_rate: f64,
+    /// A raise must have been wanted for this long (Kubernetes: scale-up stabilisation window).
+    pub up_window: Duration,
+    /// A lowering must have been wanted for this long (Kubernetes: scale-down stabilisation window).
+    pub down_window: Duration,
+    /// The fewest replicas proposed while there is any load.
+    pub activation_scale: u32,
+    /// The pace of readings; a reading is fresh for three of these.
+    pub base_interval: Duration,
+}
+
+impl Policy {
+    /// A KPA policy with one signal and every default.
+    pub fn kpa(metric: &str, kind: Kind, target: f64, replicas: RangeInclusive<u32>) -> Self {
+        Self::with_defaults(Strategy::Kpa(KpaPolicy::default()), metric, kind, target, replicas)
+    }
+
+    /// An APA policy with one signal and every default.
+    pub fn apa(metric: &str, kind: Kind, target: f64, replicas: RangeInclusive<u32>) -> Self {
+        Self::with_defaults(Strategy::Apa(ApaPolicy::default()), metric, kind, target, replicas)
+    }
+
+    fn with_defaults(
+        strategy: Strategy,
+        metric: &str,
+        kind: Kind,
+        target: f64,
+        replicas: RangeInclusive<u32>,
+    ) -> Self {
+        Self {
+            strategy,
+            min_replicas: *replicas.start(),
+            max_replicas: *replicas.end(),
+            signals: vec![SignalPolicy { metric: metric.to_owned(), kind, target }],
+            max_scale_up_rate: 2.0,
+            max_scale_down_rate: 2.0,
+            up_window: Duration::ZERO,
+            down_window: Duration::from_secs(300),
+            activation_scale: 1,
+            base_interval: Duration::from_secs(1),
+        }
+    }
+
+    /// How old a reading may be and still count: three base intervals.
+    pub fn fresh_span(&self) -> Duration {
+        self.base_interval * 3
+    }
+
+    /// The longer of the strategy's windows.
+    pub fn longest_window(&self) -> Duration {
+        match &self.strategy {
+            Strategy::Kpa(kpa) => kpa.stable_window.max(kpa.panic_window),
+            Strategy::Apa(apa) => apa.window,
+        }
+    }
+
+    /// How long a signal must have been observed without a gap before anything is lowered.
+    pub fn full_window(&self) -> Duration {
+        self.longest_window().max(Duration::from_secs(60))
+    }
+}

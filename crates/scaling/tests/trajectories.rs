@@ -1,0 +1,214 @@
+//! What users were promised, one closed-loop run each.
+
+mod fleet;
+
+use std::time::Duration;
+
+use fleet::{Answer, Fleet, SECOND, Share, policies};
+use windlass_scaling::*;
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn a_share_of_the_whole_asks_for_exactly_the_right_number_and_stays() {
+    for replicas in 1..=50 {
+        for policy in policies(1, 100) {
+            let mut fleet = Fleet::new(policy, replicas, 100.0);
+            fleet.share = Share::BySpec;
+            fleet.jitter = Duration::from_millis(400);
+            fleet.run_until(secs(420));
+            assert_eq!(fleet.replicas(), 5, "from {replicas}: {:?}", fleet.writes);
+            let monotone = fleet.written().is_sorted() || fleet.written().is_sorted_by(|a, b| a >= b);
+            assert!(monotone, "from {replicas}: {:?}", fleet.writes);
+            let settled = fleet.writes.len();
+            fleet.run_until(secs(620));
+            assert_eq!(fleet.writes.len(), settled, "from {replicas}: {:?}", fleet.writes);
+        }
+    }
+}
+
+#[test]
+fn every_count_is_hit_exactly() {
+    for replicas in 1..=50_u32 {
+        for mut policy in policies(1, 100) {
+            policy.signals[0].target = 100.0 / f64::from(replicas);
+            let mut fleet = Fleet::new(policy, replicas, 100.0);
+            fleet.jitter = Duration::from_millis(400);
+            fleet.run_until(secs(400));
+            assert_eq!(fleet.writes, [], "{replicas} replicas are exactly right");
+        }
+    }
+}
+
+#[test]
+fn new_pods_never_count_the_same_load_twice() {
+    for policy in policies(1, 50) {
+        for start in [1, 3, 20, 120] {
+            let mut fleet = Fleet::new(policy.clone(), 3, 240.0);
+            fleet.start_time = secs(start);
+            fleet.jitter = Duration::from_millis(300);
+            fleet.run_until(secs(600));
+            assert_eq!(fleet.greatest_total, 240.0, "{start} s starts");
+            assert_eq!(fleet.replicas(), 12, "{start} s starts: {:?}", fleet.writes);
+            assert!(fleet.written().is_sorted(), "{start} s starts: {:?}", fleet.writes);
+        }
+    }
+}
+
+#[test]
+fn at_spec_5_with_3_ready_the_walk_through_does_not_fall_back() {
+    for policy in policies(1, 10) {
+        for start in [1, 20, 120, 240] {
+            let mut fleet = Fleet::new(policy.clone(), 3, 100.0);
+            fleet.share = Share::BySpec;
+            fleet.start_time = secs(start);
+            fleet.run_until(secs(900));
+            assert_eq!(fleet.written(), [5], "{start} s starts: {:?}", fleet.writes);
+            assert!(fleet.writes[0].0 <= secs(2), "{:?}", fleet.writes);
+        }
+    }
+}
+
+#[test]
+fn the_walk_through_writes_once_in_ten_minutes() {
+    for policy in policies(1, 10) {
+        let mut fleet = Fleet::new(policy, 3, 100.0);
+        fleet.share = Share::BySpec;
+        fleet.jitter = Duration::from_millis(100);
+        fleet.run_until(secs(600));
+        assert_eq!(fleet.written(), [5], "{:?}", fleet.writes);
+    }
+}
+
+#[test]
+fn slow_starts_ask_for_the_need_at_once_and_never_beyond() {
+    for policy in policies(1, 50) {
+        let mut fleet = Fleet::new(policy, 2, 120.0);
+        fleet.start_time = secs(120);
+        fleet.run_until(secs(600));
+        assert_eq!(fleet.written(), [4, 6], "{:?}", fleet.writes);
+        let apart = fleet.writes[1].0 - fleet.writes[0].0;
+        assert!(apart <= secs(10) + 2 * SECOND, "{:?}", fleet.writes);
+    }
+}
+
+#[test]
+fn an_outage_changes_nothing_nor_does_the_recovery() {
+    for policy in policies(1, 20) {
+        for (silent_pods, label) in [(1, "one of eight"), (5, "five of eight"), (8, "all")] {
+            let mut fleet = Fleet::new(policy.clone(), 8, 160.0);
+            fleet.answer = Box::new(move |at, uid| {
+                let out = (secs(400)..secs(490)).contains(&at) && uid <= silent_pods;
+                if out { Answer::Nothing } else { Answer::Value }
+            });
+            fleet.run_until(secs(1200));
+            assert_eq!(fleet.writes, [], "{label} silent");
+        }
+    }
+}
+
+#[test]
+fn one_hangs_then_all_fail_then_healthy_changes_nothing() {
+    for policy in policies(1, 20) {
+        let mut fleet = Fleet::new(policy, 8, 160.0);
+        fleet.answer = Box::new(|at, uid| {
+            let one = uid == 3 && (secs(30)..secs(90)).contains(&at);
+            let all = (secs(90)..secs(150)).contains(&at);
+            if one || all { Answer::Nothing } else { Answer::Value }
+        });
+        fleet.run_until(secs(900));
+        assert_eq!(fleet.writes, []);
+    }
+}
+
+#[test]
+fn a_jump_acts_after_two_seconds_and_a_shorter_spike_never_panics() {
+    let policy = Policy::kpa("inflight", Kind::Additive, 20.0, 2..=100);
+    for factor in [3.0, 10.0] {
+        for phase in 0..10 {
+            let begin = secs(300) + phase * Duration::from_millis(100);
+            let mut fleet = Fleet::new(policy.clone(), 10, 200.0);
+            fleet.total = Box::new(move |at| if at >= begin { 200.0 * factor } else { 200.0 });
+            fleet.run_until(begin + secs(4));
+            let panicked = fleet.writes.iter().find(|(_, replicas)| *replicas >= 20).expect("it acts");
+            assert!(panicked.0 - begin <= Duration::from_millis(3_120), "×{factor}: {:?}", fleet.writes);
+        }
+    }
+    let mut fleet = Fleet::new(policy, 10, 200.0);
+    fleet.total = Box::new(|at| if (secs(300)..secs(302)).contains(&at) { 600.0 } else { 200.0 });
+    fleet.run_until(secs(420));
+    assert_eq!(fleet.written(), [11], "calm: the stable mean rises by 2 × 400 ÷ 60");
+}
+
+#[test]
+fn lowering_waits_for_the_window_and_halves_at_most_every_ten_seconds() {
+    for policy in policies(1, 50) {
+        let mut fleet = Fleet::new(policy, 16, 320.0);
+        fleet.total = Box::new(|at| if at < secs(400) { 320.0 } else { 20.0 });
+        fleet.run_until(secs(1000));
+        assert!(fleet.writes[0].0 >= secs(700), "{:?}", fleet.writes);
+        for pair in fleet.writes.windows(2) {
+            assert!(pair[1].0 - pair[0].0 >= secs(10), "{:?}", fleet.writes);
+            assert!((pair[0].1 / 2..pair[0].1).contains(&pair[1].1), "{:?}", fleet.writes);
+        }
+        let last = fleet.writes.last().expect("it lowers");
+        assert_eq!(last.1, 1, "{:?}", fleet.writes);
+        assert!(last.0 <= secs(800), "one down window, not one per halving: {:?}", fleet.writes);
+    }
+}
+
+#[test]
+fn zero_set_by_hand_is_off_until_min_is_raised() {
+    for mut policy in policies(1, 10) {
+        let mut fleet = Fleet::new(policy.clone(), 3, 60.0);
+        fleet.run_until(secs(30));
+        fleet.scale(0);
+        fleet.run_until(secs(300));
+        assert_eq!((fleet.replicas(), fleet.decision.steps[0].reason), (0, Reason::Off));
+        policy.min_replicas = 2;
+        fleet.memory.adapt(&policy);
+        fleet.policy = policy;
+        fleet.run_until(secs(302));
+        assert_eq!(fleet.replicas(), 2);
+    }
+}
+
+#[test]
+fn bounds_hold_without_any_metric() {
+    for policy in policies(4, 6) {
+        for (from, to) in [(2, 4), (9, 6), (5, 5)] {
+            let mut fleet = Fleet::new(policy.clone(), from, 0.0);
+            fleet.answer = Box::new(|_, _| Answer::Nothing);
+            fleet.run_until(secs(5));
+            assert_eq!(fleet.replicas(), to);
+        }
+    }
+}
+
+#[test]
+fn saturated_utilisation_never_lowers() {
+    let mut policy = Policy::apa("kv_util", Kind::Utilisation, 0.8, 1..=20);
+    policy.down_window = Duration::ZERO;
+    let mut fleet = Fleet::new(policy, 6, 0.0);
+    // Two pods ready for long, four that start for ever: both are full.
+    fleet.start_time = secs(3600);
+    fleet.scale(2);
+    fleet.scale(6);
+    fleet.total = Box::new(|_| 2.0 * 0.99);
+    fleet.run_until(secs(200));
+    assert!(fleet.writes.is_empty(), "{:?}", fleet.writes);
+}
+
+#[test]
+fn five_seconds_of_history_lower_nothing() {
+    for mut policy in policies(1, 20) {
+        policy.down_window = Duration::ZERO;
+        let mut fleet = Fleet::new(policy, 8, 20.0);
+        fleet.run_until(secs(59));
+        assert_eq!(fleet.writes, [], "no lowering before a full window");
+        fleet.run_until(secs(200));
+        assert_eq!(fleet.replicas(), 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! One pod, read again and again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use windlass_metrics::{CounterRate, Reading, Sample, Wanted};
+
+use crate::ScrapeError;
+use crate::client::Client;
+
+/// Where a page is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Path, with a query if one is needed; begins with `/`.
+    pub path: String,
+}
+
+/// When a page is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// From one poll to the next. A poll's deadline is nine tenths of it.
+    pub interval: Duration,
+    /// Polls happen at whole intervals after `origin`. Pods of one target share it, so that a round is short;
+    /// different targets have different ones, so that the load is spread. The first poll happens at once.
+    pub origin: Instant,
+}
+
+impl Schedule {
+    /// The first scheduled instant after `now`.
+    fn next(&self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.origin).as_nanos();
+        let interval = self.interval.as_nanos().max(1);
+        let missing = interval - since % interval;
+        now + Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX))
+    }
+}
+
+/// What one poll gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// When the page was complete, or the poll had failed.
+    pub received: Instant,
+    /// One entry per wanted metric: its value, in the metric's unit (counters as their rate per second); `None` where
+    /// the page does not have it, or a counter's rate is not known yet. Or why there are none at all.
+    pub values: Result<Vec<Option<f64>>, ScrapeError>,
+}
+
+/// Polls one endpoint until it is dropped.
+#[derive(Debug)]
+pub struct Poller {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Poller {
+    /// Begins to poll. `sink` gets every outcome, in order; it must not block.
+    pub fn spawn(
+        endpoint: Endpoint,
+        schedule: Schedule,
+        wanted: Arc<Wanted>,
+        mut sink: impl FnMut(Outcome) + Send + 'static,
+    ) -> Self {
+        let task = tokio::spawn(async move {
+            let mut pod = PolledPod::new(endpoint, schedule, wanted);
+            loop {
+                let began = Instant::now();
+                sink(pod.poll().await);
+                // Counted from the beginning: a poll that took long does not shift the others.
+                tokio::time::sleep_until(schedule.next(began).max(Instant::now())).await;
+            }
+        });
+        Self { task }
+    }
+}
+
+struct PolledPod {
+    endpoint: Endpoint,
+    deadline: Duration,
+    wanted: Arc<Wanted>,
+    client: Client,
+    rates: Vec<CounterRate>,
+    first: Instant,
+    readings: Vec<Option<Reading>>,
+}
+
+impl PolledPod {
+    fn new(endpoint: Endpoint, schedule: Schedule, wanted: Arc<Wanted>) -> Self {
+        Self {
+            endpoint,
+            deadline: schedule.interval * 9 / 10,
+            rates: vec![CounterRate::default(); wanted.len()],
+            wanted,
+            client: Client::default(),
+            first: Instant::now(),
+            readings: Vec::new(),
+        }
+    }
+
+    async fn poll(&mut self) -> Outcome {
+        let page = tokio::time::timeout(self.deadline, self.client.fetch(&self.endpoint)).await;
+        let received = Instant::now();
+        let values = match page {
+            Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
+                Ok(()) => Ok(self.values(received)),
+                Err(error) => Err(error.into()),
+            },
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.client.disconnect();
+                Err(ScrapeError::Deadline(self.deadline))
+            }
+        };
+        Outcome { received, values }
+    }
+
+    fn values(&mut self, received: Instant) -> Vec<Option<f64>> {
+        let at = received - self.first;
+        let pairs = self.readings.iter().zip(&mut self.rates);
+        pairs
+            .map(|(reading, rate)| match reading.as_ref()?.sample {
+                Sample::Gauge(value) => Some(value),
+                Sample::Counter(count) => rate.push(count, at),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! Pollers against real sockets that behave and misbehave.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::{Instant, sleep};
+use windlass_metrics::{Catalogue, Wanted};
+use windlass_scrape::{Endpoint, Outcome, PAGE_LIMIT, Poller, Schedule};
+
+const INTERVAL: Duration = Duration::from_millis(200);
+const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
+
+/// What a server does with the n-th request (over all connections).
+type Behaviour = fn(usize) -> Answer;
+
+enum Answer {
+    Page(String),
+    /// Raw bytes, then the connection is closed.
+    Raw(Vec<u8>),
+    Hang,
+    OneByteASecond,
+}
+
+fn page(body: &str) -> Answer {
+    Answer::Page(body.to_owned())
+}
+
+fn head(length: usize) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n").into_bytes()
+}
+
+async fn serve(behaviour: Behaviour) -> (SocketAddr, UnboundedReceiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (connections, seen) = mpsc::unbounded_channel();
+    let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = connections.send(connection);
+            tokio::spawn(answer_all(stream, behaviour, Arc::clone(&requests)));
+        }
+    });
+    (address, seen)
+}
+
+async fn answer_all(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<std::sync::atomic::AtomicUsize>) {
+    let mut request = Vec::new();
+    let mut chunk = [0; 1024];
+    loop {
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            match stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) => request.extend_from_slice(&chunk[..length]),
+            }
+        }
+        assert!(request.starts_with(b"GET /metrics HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&request));
+        request.clear();
+        match behaviour(requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            Answer::Page(body) => {
+                let answer = [head(body.len()), body.into_bytes()].concat();
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+            Answer::Raw(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Answer::Hang => sleep(Duration::from_secs(3600)).await,
+            Answer::OneByteASecond => loop {
+                if stream.write_all(b"H").await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_secs(1)).await;
+            },
+        }
+    }
+}
+
+fn poll(address: SocketAddr) -> (Poller, UnboundedReceiver<Outcome>) {
+    let metrics = ["queue", "absent"].map(|name| Catalogue::builtin().resolve(name).unwrap());
+    let (sender, outcomes) = mpsc::unbounded_channel();
+    let poller = Poller::spawn(
+        Endpoint { address, path: "/metrics".into() },
+        Schedule { interval: INTERVAL, origin: Instant::now() },
+        Arc::new(Wanted::new(&metrics)),
+        move |outcome| drop(sender.send(outcome)),
+    );
+    (poller, outcomes)
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match &outcome.values {
+        Ok(values) => format!("{values:?}"),
+        Err(error) => error.class().to_owned(),
+    }
+}
+
+/// The first outcomes of a poller against `behaviour`, and over how many connections they came.
+async fn check(behaviour: Behaviour, expect: &[&str], expect_connections: usize) {
+    let (address, mut connections) = serve(behaviour).await;
+    let (_poller, mut outcomes) = poll(address);
+    for (index, expect) in expect.iter().enumerate() {
+        let outcome = outcomes.recv().await.unwrap();
+        assert_eq!(&shown(&outcome), expect, "outcome {index}: {:?}", outcome.values);
+    }
+    let mut count = 0;
+    while connections.try_recv().is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, expect_connections, "connections");
+}
+
+const GOOD: &str = "[Some(7.5), None]";
+
+#[tokio::test]
+async fn one_connection_serves_all_polls() {
+    check(|_| page(PAGE), &[GOOD, GOOD, GOOD], 1).await;
+}
+
+#[tokio::test]
+async fn an_exporter_that_closes_after_each_answer() {
+    check(|_| Answer::Raw([head(PAGE.len()), PAGE.into()].concat()), &[GOOD, GOOD], 2).await;
+}
+
+#[tokio::test]
+async fn errors_are_no_values_and_pass() {
+    check(
+        |n| match n {
+            0 => Answer::Raw(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n".into()),
+            1 => Answer::Raw(b"HTTP/1.1 302 Found\r\nlocation: /metrics\r\ncontent-length: 0\r\n\r\n".into()),
+            2 => Answer::Raw(b"this is not HTTP at all\r\n\r\n".into()),
+            3 => Answer::Raw([head(1000), b"queue 1\nqu".into()].concat()),
+            4 => page("<html>not metrics</html>"),
+            5 => page("queue{model=\"a\"} 12"),
+            6 => page("queue NaN\n"),
+            _ => page(PAGE),
+        },
+        &["status", "status", "broken-off", "broken-off", "page", "page", "[None, None]", GOOD],
+        // What could not be read as a page came over a connection that is still good.
+        5,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_over_the_limit_is_refused() {
+    check(
+        |n| if n == 0 { page(&format!("queue 1\n{}", "#\n".repeat(PAGE_LIMIT / 2))) } else { page(PAGE) },
+        &["too-large", GOOD],
+        2,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn hanging_and_slow_answers_meet_the_deadline_and_the_next_poll_is_fresh() {
+    check(|n| if n == 0 { Answer::Hang } else { page(PAGE) }, &["deadline", GOOD], 2).await;
+    check(|n| if n == 0 { Answer::OneByteASecond } else { page(PAGE) }, &["deadline", GOOD], 2).await;
+}
+
+#[tokio::test]
+async fn refusal_is_an_outcome_each_interval() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_poller, mut outcomes) = poll(closed);
+    for _ in 0..3 {
+        assert_eq!(shown(&outcomes.recv().await.unwrap()), "connect");
+    }
+}
+
+#[tokio::test]
+async fn counters_are_rates_once_two_readings_are_there() {
+    fn counting(n: usize) -> Answer {
+        page(&format!("# TYPE queue counter\nqueue {}\n", [0, 1000, 3][n.min(2)]))
+    }
+    let (address, _connections) = serve(counting).await;
+    let (_poller, mut outcomes) = poll(address);
+    assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]");
+    let rate = outcomes.recv().await.unwrap().values.unwrap()[0].unwrap();
+    assert!(rate > 0.0, "{rate}");
+    assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]", "the counter fell");
+}
+
+#[tokio::test]
+async fn dropping_a_poller_ends_it() {
+    let (address, _connections) = serve(|_| page(PAGE)).await;
+    let (poller, mut outcomes) = poll(address);
+    outcomes.recv().await.unwrap();
+    drop(poller);
+    while outcomes.recv().await.is_some() {}
+}

@@ -1,0 +1,296 @@
+//! Every fault over real sockets, on a connection that is open already and on a new one.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::mock_engine::ScriptedGauges;
+
+/// A safety net: nothing here takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Engine {
+    address: SocketAddr,
+    script: watch::Sender<Script>,
+    task: JoinHandle<()>,
+}
+
+impl Engine {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.77.3.4:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gauges = ScriptedGauges::default();
+        let (script, receiver) = watch::channel(Script {
+            share: 100.0 / 3.0,
+            gauges,
+            fault: Fault::None,
+        });
+        let task = tokio::spawn(async move {
+            let Err(error) = serve(listener, receiver).await;
+            panic!("{error}");
+        });
+        Self {
+            address,
+            script,
+            task,
+        }
+    }
+
+    fn set(&self, fault: Fault) {
+        self.script.send_modify(|script| script.fault = fault);
+    }
+
+    async fn connect(&self) -> Client {
+        Client {
+            stream: TcpStream::connect(self.address).await.unwrap(),
+            read: Vec::new(),
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    /// As much of the announced length as came before the connection ended.
+    body: Vec<u8>,
+    announced: Option<usize>,
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn is_healthy(&self) -> bool {
+        let page = self.status == 200 && self.announced == Some(self.body.len());
+        page && self.text().contains(
+            "\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 33.333333333333336\n",
+        )
+    }
+}
+
+impl Client {
+    async fn send(&mut self, method: &str, path: &str) {
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: engine\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+    }
+
+    /// Reads more; false at the end of the connection, in whatever way it ends.
+    async fn more(&mut self) -> bool {
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
+        read.expect("the connection hangs").is_ok_and(|bytes| bytes > 0)
+    }
+
+    /// The status line and headers; `None` when the connection ends before.
+    async fn head(&mut self) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if !self.more().await {
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
+        let announced = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let announced = announced.map(|length| length.parse().unwrap());
+        let status = head[9..12].parse().unwrap();
+        Some(Answer {
+            status,
+            head,
+            body: Vec::new(),
+            announced,
+        })
+    }
+
+    async fn answer(&mut self) -> Option<Answer> {
+        let mut answer = self.head().await?;
+        let complete = |read: &[u8]| match answer.announced {
+            Some(length) => read.len() >= length,
+            None => read.ends_with(b"\r\n0\r\n\r\n"),
+        };
+        while !complete(&self.read) && self.more().await {}
+        let length = answer.announced.unwrap_or(usize::MAX).min(self.read.len());
+        answer.body = self.read.drain(..length).collect();
+        Some(answer)
+    }
+
+    async fn get(&mut self, path: &str) -> Option<Answer> {
+        self.send("GET", path).await;
+        self.answer().await
+    }
+}
+
+/// Shows a fault on an open connection and on a new one, and that the engine is healthy again without it.
+async fn check(fault: Fault, expected: impl Fn(Answer)) {
+    let engine = Engine::start().await;
+    let mut open = engine.connect().await;
+    assert!(open.get("/metrics").await.unwrap().is_healthy());
+    engine.set(fault);
+    expected(open.get("/metrics").await.unwrap());
+    expected(engine.connect().await.get("/metrics").await.unwrap());
+    engine.set(Fault::None);
+    assert!(engine.connect().await.get("/metrics").await.unwrap().is_healthy());
+    engine.task.abort();
+}
+
+#[tokio::test]
+async fn a_healthy_engine_answers_as_vllm_does() {
+    let engine = Engine::start().await;
+    let mut client = engine.connect().await;
+    let page = client.get("/metrics").await.unwrap();
+    assert!(page.is_healthy());
+    assert!(
+        page.head
+            .contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{}",
+        page.head
+    );
+    assert_eq!(client.get("/health").await.unwrap().status, 200);
+    let models = client.get("/v1/models").await.unwrap();
+    let models: serde_json::Value = serde_json::from_slice(&models.body).unwrap();
+    assert_eq!(models["data"][0]["id"], "llama2-70b");
+    assert_eq!(client.get("/nowhere").await.unwrap().status, 404);
+    client.send("POST", "/metrics").await;
+    assert_eq!(client.answer().await.unwrap().status, 405);
+
+    engine.script.send_modify(|script| script.share = 20.0);
+    let page = client.get("/metrics").await.unwrap();
+    assert!(
+        page.text()
+            .contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 20.0\n")
+    );
+    assert!(
+        page.text()
+            .contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"text2sql-lora-2\"} 0.0\n")
+    );
+    engine.task.abort();
+}
+
+#[tokio::test]
+async fn faults_in_the_answer() {
+    check(Fault::Http500, |answer| assert_eq!(answer.status, 500)).await;
+    check(Fault::Garbage, |answer| {
+        assert!(answer.status == 200 && answer.announced == Some(answer.body.len()));
+        assert!(std::str::from_utf8(&answer.body).is_err());
+    })
+    .await;
+    check(Fault::Html, |answer| {
+        assert!(answer.status == 200 && answer.text().starts_with("<!DOCTYPE html>"));
+    })
+    .await;
+    check(Fault::Redirect, |answer| {
+        assert!(
+            answer.status == 302 && answer.head.contains("location: /elsewhere\r\n"),
+            "{}",
+            answer.head
+        );
+    })
+    .await;
+    check(Fault::Cut, |answer| {
+        assert!(answer.status == 200 && answer.announced == Some(answer.body.len()));
+        assert!(
+            answer
+                .text()
+                .ends_with("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 3")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_a_page_ends_the_connection() {
+    check(Fault::Half, |answer| {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.announced.unwrap() / 2, answer.body.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_huge_page() {
+    check(Fault::Huge, |answer| {
+        assert!(answer.status == 200 && answer.announced.is_none());
+        assert!(answer.body.len() > 40 << 20, "{} bytes", answer.body.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_page_trickles() {
+    let engine = Engine::start().await;
+    engine.set(Fault::Slow);
+    let mut client = engine.connect().await;
+    client.send("GET", "/metrics").await;
+    let head = client.head().await.unwrap();
+    assert!(head.status == 200 && head.announced.unwrap() > 50_000);
+    assert!(!client.read.is_empty() || client.more().await);
+    assert!(client.read.len() < 1000, "{} bytes at once", client.read.len());
+    engine.task.abort();
+}
+
+#[tokio::test]
+async fn a_hanging_engine_answers_when_it_recovers() {
+    let engine = Engine::start().await;
+    let mut open = engine.connect().await;
+    assert!(open.get("/metrics").await.unwrap().is_healthy());
+    engine.set(Fault::Hang);
+    let mut new = engine.connect().await;
+    for client in [&mut open, &mut new] {
+        client.send("GET", "/metrics").await;
+        let silence = Duration::from_millis(200);
+        assert!(
+            tokio::time::timeout(silence, client.answer()).await.is_err(),
+            "a hanging engine answered"
+        );
+    }
+    engine.set(Fault::Http500);
+    assert_eq!(open.answer().await.unwrap().status, 500);
+    assert_eq!(new.answer().await.unwrap().status, 500);
+    engine.set(Fault::None);
+    assert!(new.get("/metrics").await.unwrap().is_healthy());
+    engine.task.abort();
+}
+
+#[tokio::test]
+async fn refusing_drops_open_connections_too() {
+    let engine = Engine::start().await;
+    let mut idle = engine.connect().await;
+    assert!(idle.get("/metrics").await.unwrap().is_healthy());
+    let mut waiting = engine.connect().await;
+    engine.set(Fault::Hang);
+    waiting.send("GET", "/metrics").await;
+    engine.set(Fault::Refuse);
+    assert!(!idle.more().await && !waiting.more().await);
+    TcpStream::connect(engine.address)
+        .await
+        .expect_err("the listener is closed");
+
+    engine.set(Fault::None);
+    let again = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match TcpStream::connect(engine.address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    });
+    let mut again = Client {
+        stream: again.await.unwrap(),
+        read: Vec::new(),
+    };
+    assert!(again.get("/metrics").await.unwrap().is_healthy());
+
+    engine.task.abort();
+    assert!(!again.more().await, "an engine that ends drops its connections");
+    TcpStream::connect(engine.address)
+        .await
+        .expect_err("an engine that ends does not listen");
+}

@@ -1,0 +1,337 @@
+//! The annotations that steer simulated pods, on a pod or on the workload that owns it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::Rng;
+use rand_distr::{Distribution, LogNormal};
+
+use crate::mock_engine::{Fault, ScriptedGauges};
+
+/// What every key of the testbed begins with.
+pub const PREFIX: &str = "testbed.windlass.dev/";
+
+const START: Delay = Delay::Fixed(Duration::from_millis(300));
+const TERMINATE: Duration = Duration::from_millis(100);
+const TOTAL: f64 = 100.0;
+
+/// How long a pod takes from running to ready.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delay {
+    /// The same for every pod.
+    Fixed(Duration),
+    /// Log-normally distributed: half of the pods take longer than the median.
+    LogNormal {
+        /// The median.
+        median: Duration,
+        /// The standard deviation of the logarithm; finite and not negative.
+        sigma: f64,
+    },
+}
+
+impl Delay {
+    /// Draws the delay of one pod.
+    pub fn sample(self, random: &mut impl Rng) -> Duration {
+        match self {
+            Delay::Fixed(delay) => delay,
+            Delay::LogNormal { median, sigma } => {
+                let factor = LogNormal::new(0.0, sigma).map_or(1.0, |factor| factor.sample(random));
+                Duration::try_from_secs_f64(median.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+            }
+        }
+    }
+}
+
+/// By what a total is divided into the pods' shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// By the owner's `spec.replicas`, as AIBrix's mock engine does, whether the pods exist or not.
+    Replicas,
+    /// By the owner's pods that are ready: what a load balancer does.
+    Ready,
+}
+
+/// The testbed's annotations of one object; what is absent or could not be read is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Annotations {
+    start: Option<Delay>,
+    terminate: Option<Duration>,
+    fault: Option<Fault>,
+    total: Option<f64>,
+    share: Option<Share>,
+    metric: Option<ScriptedGauges>,
+}
+
+/// The settings of one pod: each from the pod, else from its owner, else the default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// `start`: from running to ready; default 300 ms. Drawn once, when the pod starts.
+    pub start: Delay,
+    /// `terminate`: how long a deleted pod goes on serving, at most its grace period; default 100 ms.
+    pub terminate: Duration,
+    /// `fault`: how its engine misbehaves; default not at all.
+    pub fault: Fault,
+    /// `total`: what all engines of the owner report together; default 100. May be `NaN` or infinite on purpose.
+    pub total: f64,
+    /// `share`: `replicas` (default) or `ready`.
+    pub share: Share,
+    /// `metric`: the gauges that report the share; default both throughputs.
+    pub metric: ScriptedGauges,
+}
+
+/// An annotation that cannot be understood; its default is used.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("annotation {PREFIX}{key}: {problem}")]
+pub struct BadAnnotation {
+    key: String,
+    problem: String,
+}
+
+impl Annotations {
+    /// Reads what the testbed knows among an object's annotations, and says what it could not read.
+    pub fn parse(all: Option<&BTreeMap<String, String>>) -> (Self, Vec<BadAnnotation>) {
+        let mut read = Self::default();
+        let mut bad = Vec::new();
+        for (key, value) in all.into_iter().flatten() {
+            let Some(key) = key.strip_prefix(PREFIX) else {
+                continue;
+            };
+            if let Err(problem) = read.set(key, value.trim()) {
+                bad.push(BadAnnotation {
+                    key: key.to_owned(),
+                    problem,
+                });
+            }
+        }
+        (read, bad)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "start" => self.start = Some(delay(value)?),
+            "terminate" => self.terminate = Some(duration(value)?),
+            "fault" => self.fault = Some(Fault::from_str(value).map_err(|error| error.to_string())?),
+            "total" => self.total = Some(value.parse().map_err(|_| format!("{value:?} is not a number"))?),
+            "share" => self.share = Some(share(value)?),
+            "metric" => {
+                self.metric = Some(ScriptedGauges::from_str(value).map_err(|error| error.to_string())?);
+            }
+            _ => return Err("no such key; use start, terminate, fault, total, share or metric".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The settings of a pod with these annotations under an owner with those.
+    pub fn or(self, owner: Self) -> Settings {
+        Settings {
+            start: self.start.or(owner.start).unwrap_or(START),
+            terminate: self.terminate.or(owner.terminate).unwrap_or(TERMINATE),
+            fault: self.fault.or(owner.fault).unwrap_or_default(),
+            total: self.total.or(owner.total).unwrap_or(TOTAL),
+            share: self.share.or(owner.share).unwrap_or(Share::Replicas),
+            metric: self.metric.or(owner.metric).unwrap_or_default(),
+        }
+    }
+}
+
+fn share(value: &str) -> Result<Share, String> {
+    match value {
+        "replicas" => Ok(Share::Replicas),
+        "ready" => Ok(Share::Ready),
+        _ => Err(format!("{value:?} is neither replicas nor ready")),
+    }
+}
+
+/// Reads `20s`, `300ms`, `1m30s` or `lognormal(30s,0.4)` (median, sigma).
+fn delay(value: &str) -> Result<Delay, String> {
+    let Some(inner) = value
+        .strip_prefix("lognormal(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    else {
+        return duration(value).map(Delay::Fixed);
+    };
+    let (median, sigma) = inner
+        .split_once(',')
+        .ok_or("lognormal needs a median and a sigma: lognormal(30s,0.4)")?;
+    let sigma = match sigma.trim().parse::<f64>() {
+        Ok(sigma) if sigma.is_finite() && sigma >= 0.0 => sigma,
+        _ => return Err(format!("sigma {sigma:?} is not a number of at least 0")),
+    };
+    Ok(Delay::LogNormal {
+        median: duration(median.trim())?,
+        sigma,
+    })
+}
+
+/// Reads a duration the way Go writes one: numbers with units ms, s, m or h, one after the other.
+fn duration(value: &str) -> Result<Duration, String> {
+    let wrong = || format!("{value:?} is not a duration such as 300ms, 20s or 1m30s");
+    let mut rest = value;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let number = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
+        let unit = rest[number..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |len| number + len);
+        let scale = match &rest[number..unit] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        seconds += rest[..number].parse::<f64>().map_err(|_| wrong())? * scale;
+        rest = &rest[unit..];
+    }
+    if value.is_empty() {
+        return Err(wrong());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Reads `key=value` pairs of a pod and of its owner and compares what differs from the defaults.
+    #[track_caller]
+    fn check(
+        pod: &[(&str, &str)],
+        owner: &[(&str, &str)],
+        change: impl FnOnce(&mut Settings),
+        bad_keys: &[&str],
+    ) {
+        let parse = |pairs: &[(&str, &str)]| {
+            let map = pairs
+                .iter()
+                .map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned()))
+                .collect();
+            Annotations::parse(Some(&map))
+        };
+        let ((pod, mut bad), (owner, bad_owner)) = (parse(pod), parse(owner));
+        bad.extend(bad_owner);
+        let mut expected = Annotations::default().or(Annotations::default());
+        change(&mut expected);
+        assert_eq!(pod.or(owner), expected);
+        assert_eq!(
+            bad.iter().map(|bad| bad.key.as_str()).collect::<Vec<_>>(),
+            bad_keys,
+            "{bad:?}"
+        );
+    }
+
+    #[test]
+    fn annotations() {
+        check(&[], &[], |_| {}, &[]);
+        check(
+            &[("start", "20s")],
+            &[],
+            |s| s.start = Delay::Fixed(MS(20_000)),
+            &[],
+        );
+        check(
+            &[("start", "300ms")],
+            &[],
+            |s| s.start = Delay::Fixed(MS(300)),
+            &[],
+        );
+        check(
+            &[("start", "1m30.5s")],
+            &[],
+            |s| s.start = Delay::Fixed(MS(90_500)),
+            &[],
+        );
+        let lognormal = Delay::LogNormal {
+            median: MS(30_000),
+            sigma: 0.4,
+        };
+        check(
+            &[("start", "lognormal(30s, 0.4)")],
+            &[],
+            |s| s.start = lognormal,
+            &[],
+        );
+        for wrong in [
+            "",
+            "20",
+            "s",
+            "20 s",
+            "-3s",
+            "1e3s",
+            "5d",
+            "lognormal(30s)",
+            "lognormal(30s,-1)",
+            "lognormal(x,1)",
+        ] {
+            check(&[("start", wrong)], &[], |_| {}, &["start"]);
+        }
+        check(
+            &[("terminate", "0s")],
+            &[("terminate", "2h")],
+            |s| s.terminate = MS(0),
+            &[],
+        );
+        check(&[], &[("fault", "http500")], |s| s.fault = Fault::Http500, &[]);
+        check(&[("fault", "")], &[("fault", "http500")], |_| {}, &[]);
+        check(
+            &[("fault", "boom")],
+            &[("fault", "hang")],
+            |s| s.fault = Fault::Hang,
+            &["fault"],
+        );
+        check(&[("total", "12.5")], &[("total", "300")], |s| s.total = 12.5, &[]);
+        check(
+            &[("total", "many")],
+            &[("total", "300")],
+            |s| s.total = 300.0,
+            &["total"],
+        );
+        check(&[("total", "inf")], &[], |s| s.total = f64::INFINITY, &[]);
+        check(&[], &[("share", "ready")], |s| s.share = Share::Ready, &[]);
+        check(&[("share", "pods")], &[], |_| {}, &["share"]);
+        let running = "num_requests_running".parse().unwrap();
+        check(
+            &[("metric", "vllm:num_requests_running")],
+            &[],
+            |s| s.metric = running,
+            &[],
+        );
+        check(
+            &[("metric", "ttft")],
+            &[("strat", "1s")],
+            |_| {},
+            &["metric", "strat"],
+        );
+    }
+
+    #[test]
+    fn a_lognormal_start_has_its_median() {
+        let delay = Delay::LogNormal {
+            median: MS(30_000),
+            sigma: 0.4,
+        };
+        let mut random = StdRng::seed_from_u64(1);
+        let mut drawn: Vec<_> = (0..1001).map(|_| delay.sample(&mut random)).collect();
+        drawn.sort();
+        assert!(
+            drawn[500] > MS(28_500) && drawn[500] < MS(31_500),
+            "{:?}",
+            drawn[500]
+        );
+        // The 84th percentile is one sigma away: 30 s × e^0.4 = 44.8 s.
+        assert!(
+            drawn[841] > MS(41_500) && drawn[841] < MS(48_000),
+            "{:?}",
+            drawn[841]
+        );
+        assert_eq!(Delay::Fixed(MS(5)).sample(&mut random), MS(5));
+    }
+}

@@ -1,0 +1,251 @@
+//! The life of one pod, from bound to deleted.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::address::{Addresses, Lease};
+use super::calls::{Calls, Gone};
+use super::objects::{Phase, Pod};
+use super::registry::{NewPod, Orders};
+use super::status;
+use crate::mock_engine;
+
+/// Between two attempts to get an address or to listen on it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One pod as its node runs it.
+pub(super) struct Life {
+    calls: Calls,
+    api: Api<ApiPod>,
+    addresses: Addresses,
+    host: Ipv4Addr,
+    pod: Pod,
+    orders: watch::Receiver<Orders>,
+    /// The address of a pod that had one already when the agent met it.
+    adopted: Option<Lease>,
+}
+
+/// A pod whose start-up time is over.
+struct Started {
+    lease: Lease,
+    at: SystemTime,
+    /// Whether the API server has it as ready already.
+    ready: bool,
+    /// Where its engine listens, if it is one.
+    listener: Option<TcpListener>,
+}
+
+impl Life {
+    /// A pod that has an address already reserves it here, before anyone else can take it.
+    pub(super) fn new(calls: &Calls, addresses: &Addresses, host: Ipv4Addr, new: NewPod) -> Self {
+        let NewPod { pod, orders } = new;
+        Self {
+            api: Api::namespaced(calls.client.clone(), &pod.namespace),
+            adopted: pod.address.and_then(|address| addresses.adopt(address)),
+            calls: calls.clone(),
+            addresses: addresses.clone(),
+            host,
+            pod,
+            orders,
+        }
+    }
+
+    /// Runs the pod until it is deleted, or until its orders end because it is gone or the agent stops.
+    pub(super) async fn run(mut self) {
+        let mut orders = self.orders.clone();
+        let adopted = self.adopted.take();
+        let no_more_orders = async { while orders.changed().await.is_ok() {} };
+        tokio::select! {
+            outcome = self.live(adopted) => {
+                debug!(namespace = self.pod.namespace, name = self.pod.name, ?outcome, "pod ended");
+            }
+            () = no_more_orders => debug!(namespace = self.pod.namespace, name = self.pod.name, "pod let go"),
+        }
+    }
+
+    async fn live(&self, adopted: Option<Lease>) -> Result<(), Gone> {
+        let mut deleted = self.orders.clone();
+        let deleted = deleted.wait_for(|orders| orders.deleting.is_some());
+        let started = tokio::select! {
+            biased;
+            Ok(_) = deleted => None,
+            started = self.start(adopted) => Some(started?),
+        };
+        if let Some(started) = started {
+            self.serve(started).await?;
+        }
+        self.delete().await
+    }
+
+    /// From bound to the end of the start-up time. A pod that ended before never starts.
+    async fn start(&self, adopted: Option<Lease>) -> Result<Started, Gone> {
+        if self.pod.phase == Phase::Ended {
+            std::future::pending::<()>().await;
+        }
+        let mut orders = self.orders.clone();
+        let told = orders
+            .wait_for(|orders| orders.part.is_some())
+            .await
+            .map_err(|_closed| Gone)?
+            .part;
+        let (settings, _) = told.ok_or(Gone)?;
+        let lease = self.lease(adopted).await;
+        let (at, ready) = match self.pod.phase {
+            Phase::Running { started, ready } => (started, ready),
+            Phase::Pending | Phase::Ended => {
+                self.patch_status(
+                    "start pod",
+                    &status::running(&self.pod, lease.address(), self.host),
+                )
+                .await?;
+                (SystemTime::now(), false)
+            }
+        };
+        if !ready {
+            let passed = at.elapsed().unwrap_or_default();
+            let delay = settings.start.sample(&mut rand::rng());
+            sleep(delay.saturating_sub(passed)).await;
+        }
+        let listener = match self.pod.engine_port() {
+            Some(port) => Some(listen((lease.address(), port).into()).await),
+            None => None,
+        };
+        Ok(Started {
+            lease,
+            at,
+            ready,
+            listener,
+        })
+    }
+
+    async fn lease(&self, adopted: Option<Lease>) -> Lease {
+        if let Some(lease) = adopted {
+            return lease;
+        }
+        if let Some(address) = self.pod.address {
+            // A pod's address cannot be changed, so this one can only wait for its deletion.
+            warn!(name = self.pod.name, %address, "pod has the address of another pod, not served");
+            std::future::pending::<()>().await;
+        }
+        loop {
+            if let Some(lease) = self.addresses.take() {
+                return lease;
+            }
+            warn!(name = self.pod.name, "no free address for pod, waiting");
+            sleep(RETRY).await;
+        }
+    }
+
+    /// From ready until a deletion's drain time is over. Listener and connections are closed on return.
+    async fn serve(&self, started: Started) -> Result<(), Gone> {
+        let engine = async {
+            match started.listener {
+                Some(listener) => self.run_engine(listener).await,
+                None => std::future::pending().await,
+            }
+        };
+        let life = async {
+            let containers_started = status::time(started.at);
+            if !started.ready {
+                let patch = status::readiness(&self.pod, true, &containers_started);
+                self.patch_status("pod ready", &patch).await?;
+            }
+            let mut orders = self.orders.clone();
+            let deleted = orders.wait_for(|orders| orders.deleting.is_some()).await;
+            deleted.map_err(|_closed| Gone)?;
+            let patch = status::readiness(&self.pod, false, &containers_started);
+            let not_ready = async {
+                // A courtesy to those who watch: it does not hold up the end.
+                let _ = self.patch_status("pod not ready", &patch).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = not_ready => {}
+                () = self.drained() => {}
+            }
+            Ok(())
+        };
+        let ended = tokio::select! {
+            ended = life => ended,
+            () = engine => Ok(()),
+        };
+        drop(started.lease);
+        ended
+    }
+
+    /// Waits for the end of the drain time, counted from now. Both it and the grace period may still change.
+    async fn drained(&self) {
+        let begun = Instant::now();
+        let mut orders = self.orders.clone();
+        loop {
+            let Orders { part, deleting } = *orders.borrow_and_update();
+            let wanted = part.map_or(Duration::ZERO, |(settings, _)| settings.terminate);
+            let drain = wanted.min(deleting.unwrap_or_default());
+            tokio::select! {
+                () = sleep(drain.saturating_sub(begun.elapsed())) => return,
+                Ok(()) = orders.changed() => {}
+            }
+        }
+    }
+
+    /// Runs the mock engine with the script that the orders contain. Ends only if it cannot be served at all.
+    async fn run_engine(&self, listener: TcpListener) {
+        let mut orders = self.orders.clone();
+        let Some((_, script)) = orders.borrow_and_update().part else {
+            return;
+        };
+        let (relay, script) = watch::channel(script);
+        let relayed = async {
+            while orders.changed().await.is_ok() {
+                let Some((_, script)) = orders.borrow_and_update().part else {
+                    continue;
+                };
+                relay.send_if_modified(|now| std::mem::replace(now, script) != script);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            Err(error) = mock_engine::serve(listener, script) => {
+                warn!(name = self.pod.name, %error, "mock engine cannot be served");
+                std::future::pending::<()>().await;
+            }
+            () = relayed => {}
+        }
+    }
+
+    async fn patch_status(&self, what: &str, patch: &Value) -> Result<(), Gone> {
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+        let call = || self.api.patch_status(&self.pod.name, &params, &patch);
+        self.calls.persist(what, call).await.map(drop)
+    }
+
+    /// Takes the pod out of the API: the containers have ended.
+    async fn delete(&self) -> Result<(), Gone> {
+        let same = Preconditions {
+            uid: Some(self.pod.uid.clone()),
+            resource_version: None,
+        };
+        let params = DeleteParams::default().grace_period(0).preconditions(same);
+        let call = || self.api.delete(&self.pod.name, &params);
+        self.calls.persist("delete pod", call).await.map(drop)
+    }
+}
+
+async fn listen(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => warn!(%address, %error, "cannot listen for pod, trying again"),
+        }
+        sleep(RETRY).await;
+    }
+}
