@@ -58,8 +58,10 @@ pub(crate) enum Membership {
     Own,
     /// Its controller chain ends at another object.
     Foreign,
-    /// The chain is being walked, or cannot be: counted, and said when it cannot.
-    Unverified(Option<String>),
+    /// The chain is being walked: not counted yet, for as long as a read of the API server takes.
+    Pending,
+    /// The chain cannot be walked, for this reason: counted, and said.
+    Unverified(String),
 }
 
 pub(crate) struct Member {
@@ -67,6 +69,12 @@ pub(crate) struct Member {
     pub(crate) membership: Membership,
     /// Why the last poll gave nothing.
     pub(crate) silence: Option<String>,
+}
+
+impl Member {
+    fn counts(&self) -> bool {
+        matches!(self.membership, Membership::Own | Membership::Unverified(_))
+    }
 }
 
 /// Signals that are read from the same page.
@@ -177,7 +185,7 @@ impl Active {
     /// Makes facts and pollers of the members as they are now.
     pub(crate) fn refresh_facts(&mut self, key: &Key, sink: &Sink, now: Instant) {
         let ready_before = ready(self.facts.pods());
-        let own = || self.members.values().filter(|member| member.membership != Membership::Foreign);
+        let own = || self.members.values().filter(|member| member.counts());
         let pods: Vec<Pod> =
             own().map(|member| Pod { uid: member.entry.uid, state: member.entry.state }).collect();
         let mut revisions = own().filter_map(|member| member.entry.living_revision());
@@ -195,7 +203,7 @@ impl Active {
     /// One poller per page of every ready pod of ours.
     fn sync_pollers(&mut self, key: &Key, sink: &Sink) {
         let members = &self.members;
-        let polled = |member: &Member| member.membership != Membership::Foreign && member.entry.is_ready();
+        let polled = |member: &Member| member.counts() && member.entry.is_ready();
         self.pollers.retain(|(uid, _), _| members.get(uid).is_some_and(polled));
         for (&uid, member) in self.members.iter().filter(|(_, member)| polled(member)) {
             let Some(address) = member.entry.address() else { continue };

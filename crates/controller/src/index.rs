@@ -246,7 +246,7 @@ impl Index {
             Err(problem) => Owner::Unknown(problem),
         };
         self.owners.insert(uid.to_owned(), owner);
-        let unverified = |member: &Member| matches!(member.membership, Membership::Unverified(_));
+        let unverified = |member: &Member| matches!(member.membership, Membership::Pending | Membership::Unverified(_));
         let mut again = HashMap::new();
         for key in self.keys_in(namespace) {
             if let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) {
@@ -452,16 +452,16 @@ fn membership(
         match owners.get(&controller.uid) {
             Some(Owner::Known(Some(next))) => controller = next.clone(),
             Some(Owner::Known(None)) => return Membership::Foreign,
-            Some(Owner::Asked) => return Membership::Unverified(None),
-            Some(Owner::Unknown(problem)) => return Membership::Unverified(Some(problem.clone())),
+            Some(Owner::Asked) => return Membership::Pending,
+            Some(Owner::Unknown(problem)) => return Membership::Unverified(problem.clone()),
             None => {
                 owners.insert(controller.uid.clone(), Owner::Asked);
                 tasks(Task::ReadOwner { namespace: namespace.to_owned(), object: controller });
-                return Membership::Unverified(None);
+                return Membership::Pending;
             }
         }
     }
-    Membership::Unverified(Some(format!("more than {LONGEST_CHAIN} controllers above pod {}", entry.name())))
+    Membership::Unverified(format!("more than {LONGEST_CHAIN} controllers above pod {}", entry.name()))
 }
 
 /// A stable small hash (FNV-1a), to spread the phases of polls.

@@ -288,7 +288,7 @@ fn silence(active: &Active) -> Option<String> {
 /// Which pods' controllers could not be found out, if any.
 fn unverified(active: &Active) -> Option<String> {
     active.members.values().find_map(|member| match &member.membership {
-        Membership::Unverified(Some(problem)) => {
+        Membership::Unverified(problem) => {
             Some(format!("pods that may not be the target's are counted: {problem}"))
         }
         _ => None,

@@ -362,16 +362,18 @@ pub async fn down(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Waits a limited time for a plane's owner and directory to go, and says whether they did.
+/// Waits for a plane's owner and directory to go, and says whether they did: not in time, or left with nobody to do it.
 async fn gone(dir: &Path, plane: &Record) -> Result<bool, Error> {
     let deadline = Instant::now() + END_WITHIN;
     loop {
+        // Asked before the directory is looked at: its removal is the last that a process does.
+        let anyone = plane.is_alive();
         // The name may already be in use again, by another owner.
         let left = Record::read(dir)?.is_some_and(|record| record.owner == plane.owner);
         if !left && !plane.owner.is_alive() {
             return Ok(true);
         }
-        if Instant::now() >= deadline {
+        if !anyone || Instant::now() >= deadline {
             return Ok(false);
         }
         tokio::time::sleep(POLL).await;

@@ -4,6 +4,9 @@
 /// The caller checks what follows.
 #[inline]
 pub(super) fn leading_float(text: &[u8]) -> Option<(f64, usize)> {
+    if let Some(short) = short_decimal(text) {
+        return Some(short);
+    }
     let (value, length) = fast_float2::parse_partial::<f64, _>(text).ok()?;
     if value.is_finite() {
         return Some((value, length));
@@ -16,6 +19,31 @@ pub(super) fn leading_float(text: &[u8]) -> Option<(f64, usize)> {
         // Digits that overflow are an error, not infinity.
         _ => None,
     }
+}
+
+/// Up to 15 digits with a point among them or not, before a blank or a line feed: what most values are. Digits and
+/// power of ten are exact as floats, so their quotient is rounded correctly.
+fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
+    const POWERS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let mut digits = 0u64;
+    let mut point = None;
+    for (at, &byte) in text.iter().take(17).enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(at),
+            b'\n' | b' ' => {
+                let fraction = point.map_or(0, |point| at - point - 1);
+                let count = at - usize::from(point.is_some());
+                return (1..=15)
+                    .contains(&count)
+                    .then(|| (digits as f64 / POWERS[fraction], at));
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Milliseconds from decimal digits alone; no sign, no overflow.
@@ -87,6 +115,35 @@ mod tests {
         ] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn short_decimals_are_what_the_general_way_makes_of_them() {
+        let mut random = 1u64;
+        for _ in 0..100_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let digits = (random >> 12).to_string();
+            let digits = &digits[..digits.len().min(1 + (random % 17) as usize)];
+            let (whole, fraction) = digits.split_at((random >> 7) as usize % (digits.len() + 1));
+            let text = format!("{whole}.{fraction} 5");
+            let expected = fast_float2::parse_partial::<f64, _>(text.as_bytes()).ok();
+            if let Some(short) = short_decimal(text.as_bytes()) {
+                assert_eq!(Some(short), expected, "{text}");
+            } else {
+                assert!(digits.len() > 15, "{text} is short");
+            }
+        }
+        for text in [". ", " ", "\n", "1..2 ", "1", "1e5 ", "-1 ", "", "1.\r\n"] {
+            assert_eq!(short_decimal(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(short_decimal(b"1.\n"), Some((1.0, 2)));
+        assert_eq!(
+            short_decimal(b"123456789012345 "),
+            Some((123_456_789_012_345.0, 15))
+        );
+        assert_eq!(short_decimal(b"1234567890123456 "), None);
     }
 
     #[test]

@@ -102,6 +102,9 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn text_timestamp(&mut self) -> Result<Option<i64>, Problem> {
+        if self.eat(b'\n') {
+            return Ok(None);
+        }
         self.blanks();
         let rest = self.rest();
         let length = rest

@@ -1,0 +1,239 @@
+//! The shared control plane, and what tests do with it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use serde_json::Value;
+use windlass_testbed::node_agent::{self, NodeAgent};
+use windlass_testbed::plane;
+
+/// A condition that is awaited for longer has failed.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// What all tests of a run share. It lives until the process ends; then the control plane ends by itself.
+struct Testbed {
+    kubeconfig: PathBuf,
+    kubectl: PathBuf,
+}
+
+static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
+    let (sender, ready) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let binary = plane::build(&mut |line| eprintln!("control plane: {line}")).unwrap();
+            let options = plane::Options { name: format!("e2e-{}", std::process::id()), binary };
+            let plane = plane::up(&options).await.unwrap();
+            let nodes = node_agent::Options { network: plane.network(), nodes: 10, ..Default::default() };
+            let _agent = NodeAgent::start(plane.client().unwrap(), nodes).await.unwrap();
+            let crd = root().join("config/crd");
+            assert!(plane.kubectl_command().args(["apply", "-f"]).arg(crd).status().unwrap().success());
+            let crd = ["wait", "--for=condition=Established", "crd/podautoscalers.autoscaling.aibrix.ai"];
+            assert!(plane.kubectl_command().args(crd).status().unwrap().success());
+            let mut controller = Command::new(env!("CARGO_BIN_EXE_windlass"))
+                .args(["controller", "--exit-with-stdin"])
+                .env("KUBECONFIG", plane.kubeconfig())
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let testbed = Testbed { kubeconfig: plane.kubeconfig(), kubectl: plane.kubectl() };
+            sender.send(testbed).unwrap();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert!(controller.try_wait().unwrap().is_none(), "the controller ended");
+            }
+        });
+    });
+    ready.recv().expect("the testbed comes up")
+});
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A test's own namespace.
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+    client: Client,
+}
+
+impl Namespace {
+    /// A new namespace; `default` is used as it is.
+    pub(crate) async fn new(name: &str) -> Self {
+        let kubeconfig = tokio::task::spawn_blocking(|| TESTBED.kubeconfig.clone()).await.unwrap();
+        let client = Client::try_from(plane::client_config(&kubeconfig).await.unwrap()).unwrap();
+        let namespace = Self { name: name.to_owned(), client };
+        if name != "default" {
+            namespace.kubectl(&["create", "namespace", name]).await;
+        }
+        namespace
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Runs kubectl in this namespace; gives what it printed.
+    pub(crate) async fn try_kubectl(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::new(&TESTBED.kubectl);
+        command.env("KUBECONFIG", &TESTBED.kubeconfig).args(["--namespace", &self.name]).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = input.to_owned();
+        let run = move || {
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            child.wait_with_output().unwrap()
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments, "").await;
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Applies manifests.
+    pub(crate) async fn apply(&self, yaml: &str) {
+        let output = self.try_kubectl(&["apply", "-f", "-"], yaml).await;
+        assert!(output.status.success(), "{yaml}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Sets a testbed annotation of the Deployment `engine`, or removes it (`-`).
+    pub(crate) async fn steer(&self, object: &str, setting: &str) {
+        let setting = format!("testbed.windlass.dev/{setting}");
+        self.kubectl(&["annotate", "--overwrite", object, &setting]).await;
+    }
+
+    pub(crate) async fn autoscaler(&self, name: &str) -> Value {
+        let text = self.kubectl(&["get", "podautoscaler", name, "-o", "json"]).await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Waits until a condition of a PodAutoscaler has this status and reason; gives its message.
+    pub(crate) async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> String {
+        let mut last = Value::Null;
+        let begun = Instant::now();
+        while begun.elapsed() < WITHIN {
+            last = self.autoscaler(name).await["status"].clone();
+            let conditions = last["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.into_iter().find(|condition| condition["type"] == type_);
+            if let Some(found) = found.filter(|found| found["status"] == status && found["reason"] == reason) {
+                return found["message"].as_str().unwrap_or_default().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        panic!("no condition {type_}={status} {reason} on {name}: {last:#}");
+    }
+
+    /// Waits until `Deployment` has this many ready replicas and asks for no more.
+    pub(crate) async fn ready(&self, deployment: &str, replicas: i32) {
+        let api: Api<Deployment> = self.api();
+        let begun = Instant::now();
+        let mut last = None;
+        while begun.elapsed() < WITHIN {
+            let found = api.get(deployment).await.unwrap();
+            let asked = found.spec.and_then(|spec| spec.replicas);
+            last = Some((asked, found.status.and_then(|status| status.ready_replicas).unwrap_or(0)));
+            if last == Some((Some(replicas), replicas)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{deployment} has not {replicas} ready replicas, but {last:?}");
+    }
+
+    /// Checks that nothing runs and nothing is asked for.
+    pub(crate) async fn ready_none(&self, deployment: &str) {
+        let found = self.api::<Deployment>().get(deployment).await.unwrap();
+        assert_eq!(found.spec.and_then(|spec| spec.replicas), Some(0));
+        assert_eq!(found.status.and_then(|status| status.ready_replicas), None);
+    }
+
+    /// Notes every change of `spec.replicas` of a Deployment from now on.
+    pub(crate) fn record(&self, deployment: &str) -> Trajectory {
+        let config = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
+        let mut objects = watcher(self.api::<Deployment>(), config).default_backoff().applied_objects().boxed();
+        let changes = Arc::new(Mutex::new(Vec::new()));
+        let (noted, begun) = (Arc::clone(&changes), Instant::now());
+        tokio::spawn(async move {
+            while let Some(object) = objects.next().await {
+                let Some(replicas) = object.ok().and_then(|object| object.spec?.replicas) else { continue };
+                let mut changes: std::sync::MutexGuard<'_, Vec<(Duration, i32)>> = noted.lock().unwrap();
+                if changes.last().is_none_or(|(_, last)| *last != replicas) {
+                    changes.push((begun.elapsed(), replicas));
+                }
+            }
+        });
+        Trajectory { changes }
+    }
+}
+
+/// What `spec.replicas` was over time: the first entry is where it began.
+pub(crate) struct Trajectory {
+    changes: Arc<Mutex<Vec<(Duration, i32)>>>,
+}
+
+impl Trajectory {
+    pub(crate) fn timed(&self) -> Vec<(Duration, i32)> {
+        self.changes.lock().unwrap().clone()
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<i32> {
+        self.timed().into_iter().map(|(_, replicas)| replicas).collect()
+    }
+}
+
+/// A Deployment of mock engines; `annotations` are the testbed's, without their prefix.
+pub(crate) fn deployment(name: &str, app: &str, replicas: u32, annotations: &[(&str, &str)]) -> String {
+    let annotations: String =
+        annotations.iter().map(|(key, value)| format!("\n    testbed.windlass.dev/{key}: \"{value}\"")).collect();
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  annotations:
+    for: tests{annotations}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {app}}}}}
+  template:
+    metadata: {{labels: {{app: {app}}}}}
+    spec:
+      containers:
+      - {{name: engine, image: 'aibrix/vllm-mock:nightly', ports: [{{containerPort: 8000}}]}}
+"
+    )
+}
+
+/// A PodAutoscaler in the current shape with one pod metric and a target of 20.
+pub(crate) fn autoscaler(name: &str, target: &str, strategy: &str, replicas: (u32, u32)) -> String {
+    let (kind, target) = target.split_once('/').unwrap();
+    let (min, max) = replicas;
+    format!(
+        "apiVersion: autoscaling.aibrix.ai/v1alpha1
+kind: PodAutoscaler
+metadata: {{name: {name}}}
+spec:
+  scaleTargetRef: {{apiVersion: apps/v1, kind: {kind}, name: {target}}}
+  minReplicas: {min}
+  maxReplicas: {max}
+  scalingStrategy: {strategy}
+  metricsSources:
+  - {{metricSourceType: pod, protocolType: http, port: '8000', path: /metrics,
+     targetMetric: avg_prompt_throughput_toks_per_s, targetValue: '20'}}
+"
+    )
+}

@@ -1,0 +1,9 @@
+//! End to end: the real binary against a real control plane, with simulated nodes and engines.
+//!
+//! One control plane and one controller per run, a namespace per test. The tests mostly wait, so they run side by
+//! side.
+
+mod bad_input;
+mod fixture;
+mod load;
+mod walkthrough;
