@@ -26,7 +26,8 @@ fn cargo() -> Command {
 
 /// Writes what is generated from code: the CRD.
 fn codegen() -> anyhow::Result<ExitCode> {
-    let output = cargo().args(["run", "--quiet", "-p", "windlass", "--", "crd"]).stderr(Stdio::inherit()).output()?;
+    let output =
+        cargo().args(["run", "--quiet", "-p", "windlass", "--", "crd"]).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("`windlass crd` failed ({})", output.status);
     }
@@ -46,7 +47,8 @@ fn conformance() -> anyhow::Result<ExitCode> {
         .output()
         .context("cargo cannot be run")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let rows: Vec<&str> = text.lines().filter_map(|line| line.split_once("conformance: ")).map(|(_, row)| row).collect();
+    let rows: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("conformance: ")).map(|(_, row)| row).collect();
     println!("{:<36} {:>7} {:>7} {:>7}", "conformance", "cases", "steps", "passed");
     for row in &rows {
         println!("{}", table_row(row)?);

@@ -1,5 +1,7 @@
 //! The architecture's invariants, checked on the sources and the dependency graph.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,8 +33,16 @@ const IMPURE_CODE: [&str; 9] = [
     "tokio::",
 ];
 /// Calls that write to the API server.
-const WRITES: [&str; 8] =
-    [".patch(", ".patch_status(", ".patch_scale(", ".replace(", ".replace_scale(", ".create(", ".delete(", ".publish("];
+const WRITES: [&str; 8] = [
+    ".patch(",
+    ".patch_status(",
+    ".patch_scale(",
+    ".replace(",
+    ".replace_scale(",
+    ".create(",
+    ".delete(",
+    ".publish(",
+];
 const WRITER: &str = "crates/controller/src/write.rs";
 const LONGEST_FILE: usize = 600;
 
@@ -51,6 +61,10 @@ fn files() -> Vec<String> {
     let files: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
     assert!(files.len() > 50, "git lists the sources: {files:?}");
     files.into_iter().filter(|file| root().join(file).is_file()).collect()
+}
+
+fn is_source(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "rs" || extension == "go")
 }
 
 fn read(file: &str) -> String {
@@ -72,7 +86,18 @@ fn check_none(what: &str, found: &[String]) {
 /// The names of the crates a package is built from, itself included.
 fn built_from(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args([
+            "tree",
+            "--offline",
+            "--package",
+            package,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
@@ -83,15 +108,21 @@ fn built_from(package: &str) -> Vec<String> {
 
 #[test]
 fn arrows_go_one_way() {
-    let members: Vec<String> = files().into_iter().filter(|file| file.ends_with("Cargo.toml") && file != "Cargo.toml").collect();
+    let members: Vec<String> =
+        files().into_iter().filter(|file| file.ends_with("Cargo.toml") && file != "Cargo.toml").collect();
     assert_eq!(members.len(), ARROWS.len(), "every crate has its row: {members:?}");
     let mut wrong = Vec::new();
     for (package, allowed) in ARROWS {
         let direct = |name: &String| name.starts_with("windlass") && name != package;
         let transitive: BTreeMap<_, _> = ARROWS.into_iter().collect();
-        let reachable = |name: &str| allowed.iter().any(|direct| *direct == name || transitive[direct].contains(&name));
+        let reachable =
+            |name: &str| allowed.iter().any(|direct| *direct == name || transitive[direct].contains(&name));
         wrong.extend(
-            built_from(package).into_iter().filter(direct).filter(|name| !reachable(name)).map(|name| format!("{package} → {name}")),
+            built_from(package)
+                .into_iter()
+                .filter(direct)
+                .filter(|name| !reachable(name))
+                .map(|name| format!("{package} → {name}")),
         );
     }
     check_none("crates that use what they may not", &wrong);
@@ -106,7 +137,9 @@ fn pure_crates_are_pure() {
         wrong.extend(impure.map(|used| format!("{package} is built from {used}")));
         for file in files().iter().filter(|file| file.starts_with(&format!("crates/{name}/src/"))) {
             let code = code(file);
-            wrong.extend(IMPURE_CODE.iter().filter(|word| code.contains(*word)).map(|word| format!("{file}: {word}")));
+            wrong.extend(
+                IMPURE_CODE.iter().filter(|word| code.contains(*word)).map(|word| format!("{file}: {word}")),
+            );
         }
     }
     check_none("clocks and I/O in pure crates", &wrong);
@@ -116,12 +149,15 @@ fn pure_crates_are_pure() {
 fn one_module_writes() {
     let product = ["crates/controller/src/", "crates/scrape/src/", "crates/api/src/"];
     let files = files();
-    let others = files.iter().filter(|file| *file != WRITER && product.iter().any(|folder| file.starts_with(folder)));
+    let others =
+        files.iter().filter(|file| *file != WRITER && product.iter().any(|folder| file.starts_with(folder)));
     let mut wrong = Vec::new();
     for file in others {
         let code = code(file);
         let kube = code.contains("kube::") || code.contains("Api<");
-        wrong.extend(WRITES.iter().filter(|call| kube && code.contains(*call)).map(|call| format!("{file}: {call}")));
+        wrong.extend(
+            WRITES.iter().filter(|call| kube && code.contains(*call)).map(|call| format!("{file}: {call}")),
+        );
     }
     check_none("writes to the API server outside controller::write", &wrong);
     assert!(WRITES.iter().any(|call| read(WRITER).contains(call)), "the writer writes");
@@ -130,12 +166,22 @@ fn one_module_writes() {
 #[test]
 fn files_are_short_and_well_named() {
     let files = files();
-    let source = |file: &&String| file.ends_with(".rs") || file.ends_with(".go");
-    let long = files.iter().filter(source).map(|file| (file, read(file).lines().count())).filter(|(_, lines)| *lines > LONGEST_FILE);
-    check_none("files longer than 600 lines", &long.map(|(file, lines)| format!("{file}: {lines}")).collect::<Vec<_>>());
+    let source = |file: &&String| is_source(file);
+    let long = files
+        .iter()
+        .filter(source)
+        .map(|file| (file, read(file).lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE);
+    check_none(
+        "files longer than 600 lines",
+        &long.map(|(file, lines)| format!("{file}: {lines}")).collect::<Vec<_>>(),
+    );
     let vague = ["utils", "util", "common", "helpers", "helper", "manager", "misc"];
-    let stem = |file: &str| Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let named: Vec<String> = files.iter().filter(source).filter(|file| vague.contains(&stem(file).as_str())).cloned().collect();
+    let stem = |file: &str| {
+        Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let named: Vec<String> =
+        files.iter().filter(source).filter(|file| vague.contains(&stem(file).as_str())).cloned().collect();
     check_none("files whose name tells nothing", &named);
 }
 
@@ -144,9 +190,15 @@ fn nothing_is_left_undone() {
     let macros = ["todo", "unimplemented"].map(|name| format!("{name}!("));
     let notes = ["FIX", "XX"].map(|head| format!("{head}{}", if head == "FIX" { "ME" } else { "X" }));
     let mut wrong = Vec::new();
-    for file in files().iter().filter(|file| file.ends_with(".rs") || file.ends_with(".go")) {
+    for file in files().iter().filter(|file| is_source(file)) {
         let text = read(file);
-        wrong.extend(macros.iter().chain(&notes).filter(|mark| text.contains(*mark)).map(|mark| format!("{file}: {mark}")));
+        wrong.extend(
+            macros
+                .iter()
+                .chain(&notes)
+                .filter(|mark| text.contains(*mark))
+                .map(|mark| format!("{file}: {mark}")),
+        );
     }
     check_none("stubs and notes to self", &wrong);
 }

@@ -11,10 +11,7 @@ use crate::go;
 /// The account of `decision`, made at `now`, one sentence per step and in its order.
 pub fn account(decision: &Decision, policy: &Policy, now: Instant) -> Vec<String> {
     let proposal = |step: &Step| match step.reason {
-        Reason::Proposed { signal } => decision
-            .proposals
-            .iter()
-            .find(|proposal| proposal.signal == signal),
+        Reason::Proposed { signal } => decision.proposals.iter().find(|proposal| proposal.signal == signal),
         _ => None,
     };
     decision
@@ -43,10 +40,7 @@ pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
         Reason::Proposed { signal } => format!("{} asks for {to}", name(policy, signal)),
         Reason::LoweringOff(why) => format!("kept at {to}: {}", lowering_off(why, policy, now)),
         Reason::UpWindow { window } => {
-            format!(
-                "{to} instead of {from}: a raise must be wanted for {}",
-                written(window)
-            )
+            format!("{to} instead of {from}: a raise must be wanted for {}", written(window))
         }
         Reason::DownWindow { window, until } => format!(
             "{to} instead of {from}: {to} was wanted within the last {}; lower in {} at the earliest",
@@ -63,10 +57,7 @@ pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
             number(policy.max_scale_down_rate)
         ),
         Reason::LoweredRecently { until } => {
-            format!(
-                "kept at {to}: lowered less than {period} ago; lower in {}",
-                left(until, now)
-            )
+            format!("kept at {to}: lowered less than {period} ago; lower in {}", left(until, now))
         }
         Reason::Min => format!("{to} instead of {from}: minReplicas"),
         Reason::Max => format!("{to} instead of {from}: maxReplicas"),
@@ -91,10 +82,7 @@ pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
             written(now - since)
         ),
         (Basis::Ratio { ratio }, _) => {
-            format!(
-                "{name} asks for {replicas}: {} times its target of {target} per replica",
-                number(ratio)
-            )
+            format!("{name} asks for {replicas}: {} times its target of {target} per replica", number(ratio))
         }
         (Basis::WithinTolerance { ratio }, Strategy::Apa(apa)) => format!(
             "{name} keeps {replicas}: {} times its target of {target} per replica is within {} to {}",
@@ -103,10 +91,7 @@ pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
             number(1.0 + apa.up_tolerance)
         ),
         (Basis::WithinTolerance { ratio }, Strategy::Kpa(_)) => {
-            format!(
-                "{name} keeps {replicas}: {} times its target of {target} per replica",
-                number(ratio)
-            )
+            format!("{name} keeps {replicas}: {} times its target of {target} per replica", number(ratio))
         }
         (Basis::Saturated { ratio }, _) => format!(
             "{name} asks for at least {replicas}: saturated at {} times its target of {target}",
@@ -117,25 +102,14 @@ pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
 
 fn lowering_off(why: LoweringOff, policy: &Policy, now: Instant) -> String {
     match why {
-        LoweringOff::Blind {
-            signal,
-            since: Some(since),
-        } => {
-            format!(
-                "blind, no reading of {} for {}",
-                name(policy, signal),
-                written(now - since)
-            )
+        LoweringOff::Blind { signal, since: Some(since) } => {
+            format!("blind, no reading of {} for {}", name(policy, signal), written(now - since))
         }
         LoweringOff::Blind { signal, since: None } => {
             format!("blind, no reading of {} so far", name(policy, signal))
         }
         LoweringOff::Thin { signal, fresh, ready } => {
-            format!(
-                "{} silent on {} of {ready} pods",
-                name(policy, signal),
-                ready.saturating_sub(fresh)
-            )
+            format!("{} silent on {} of {ready} pods", name(policy, signal), ready.saturating_sub(fresh))
         }
         LoweringOff::NoRound { signal } => format!(
             "no reading of {} from every ready pod within {}",
@@ -188,12 +162,7 @@ mod tests {
     #[track_caller]
     fn check(from: u32, to: u32, reason: Reason, sentence: &str) {
         let policy = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
-        let made = Step {
-            stage: Stage::Combine,
-            from,
-            to,
-            reason,
-        };
+        let made = Step { stage: Stage::Combine, from, to, reason };
         assert_eq!(step(&made, &policy, at(100)), sentence);
     }
 
@@ -206,38 +175,14 @@ mod tests {
             Reason::Off,
             "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas (1) to switch on",
         );
-        check(
-            0,
-            0,
-            Reason::MinRaised,
-            "switched on: minReplicas was raised to 1",
-        );
-        check(
-            3,
-            3,
-            Reason::NoReadyPods,
-            "kept at 3: no pod is ready, nothing can be measured",
-        );
+        check(0, 0, Reason::MinRaised, "switched on: minReplicas was raised to 1");
+        check(3, 3, Reason::NoReadyPods, "kept at 3: no pod is ready, nothing can be measured");
         check(3, 3, Reason::NoProposal, "kept at 3: no signal asks for anything");
         check(3, 5, Reason::Proposed { signal: 0 }, "inflight asks for 5");
         let blind = |since| off(LoweringOff::Blind { signal: 0, since });
-        check(
-            6,
-            6,
-            blind(Some(at(10))),
-            "kept at 6: blind, no reading of inflight for 90s",
-        );
-        check(
-            6,
-            6,
-            blind(None),
-            "kept at 6: blind, no reading of inflight so far",
-        );
-        let thin = LoweringOff::Thin {
-            signal: 0,
-            fresh: 3,
-            ready: 8,
-        };
+        check(6, 6, blind(Some(at(10))), "kept at 6: blind, no reading of inflight for 90s");
+        check(6, 6, blind(None), "kept at 6: blind, no reading of inflight so far");
+        let thin = LoweringOff::Thin { signal: 0, fresh: 3, ready: 8 };
         check(2, 6, off(thin), "kept at 6: inflight silent on 5 of 8 pods");
         check(
             2,
@@ -245,19 +190,11 @@ mod tests {
             off(LoweringOff::NoRound { signal: 0 }),
             "kept at 6: no reading of inflight from every ready pod within 3s",
         );
+        check(2, 6, off(LoweringOff::Rollout), "kept at 6: a rollout is under way");
         check(
             2,
             6,
-            off(LoweringOff::Rollout),
-            "kept at 6: a rollout is under way",
-        );
-        check(
-            2,
-            6,
-            off(LoweringOff::WindowNotFull {
-                signal: 0,
-                remaining: Duration::from_millis(12_500),
-            }),
+            off(LoweringOff::WindowNotFull { signal: 0, remaining: Duration::from_millis(12_500) }),
             "kept at 6: inflight must be observed for 60s without a gap before anything is lowered, 13s to go",
         );
     }
@@ -267,35 +204,22 @@ mod tests {
         check(
             9,
             6,
-            Reason::UpWindow {
-                window: Duration::from_secs(30),
-            },
+            Reason::UpWindow { window: Duration::from_secs(30) },
             "6 instead of 9: a raise must be wanted for 30s",
         );
         check(
             2,
             6,
-            Reason::DownWindow {
-                window: Duration::from_mins(5),
-                until: at(220),
-            },
+            Reason::DownWindow { window: Duration::from_mins(5), until: at(220) },
             "6 instead of 2: 6 was wanted within the last 5m; lower in 2m at the earliest",
         );
         check(
             9,
             6,
-            Reason::UpRate {
-                base: 3,
-                until: at(104),
-            },
+            Reason::UpRate { base: 3, until: at(104) },
             "6 instead of 9: at most 2 times 3 within 10s; more in 4s",
         );
-        check(
-            1,
-            3,
-            Reason::DownRate { base: 6 },
-            "3 instead of 1: at least 6 divided by 2 within 10s",
-        );
+        check(1, 3, Reason::DownRate { base: 6 }, "3 instead of 1: at least 6 divided by 2 within 10s");
         check(
             2,
             6,
@@ -304,12 +228,7 @@ mod tests {
         );
         check(0, 1, Reason::Min, "1 instead of 0: minReplicas");
         check(14, 10, Reason::Max, "10 instead of 14: maxReplicas");
-        check(
-            3,
-            5,
-            Reason::Proposed { signal: 7 },
-            "a signal that is gone asks for 5",
-        );
+        check(3, 5, Reason::Proposed { signal: 7 }, "a signal that is gone asks for 5");
     }
 
     #[test]
@@ -317,21 +236,11 @@ mod tests {
         let kpa = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
         let apa = Policy::apa("kv_util", Kind::Utilisation, 0.8, 1..=10);
         let check = |policy: &Policy, basis: Basis, sentence: &str| {
-            let proposal = Proposal {
-                signal: 0,
-                replicas: 5,
-                total: 100.0,
-                basis,
-            };
+            let proposal = Proposal { signal: 0, replicas: 5, total: 100.0, basis };
             let mut decision = Decision::default();
             decision.proposals.push(proposal);
             let reason = Reason::Proposed { signal: 0 };
-            decision.steps.push(Step {
-                stage: Stage::Propose,
-                from: 3,
-                to: 5,
-                reason,
-            });
+            decision.steps.push(Step { stage: Stage::Propose, from: 3, to: 5, reason });
             assert_eq!(account(&decision, policy, at(100)), [sentence]);
         };
         check(
@@ -341,10 +250,7 @@ mod tests {
         );
         check(
             &kpa,
-            Basis::Panic {
-                value: 100.0,
-                since: at(88),
-            },
+            Basis::Panic { value: 100.0, since: at(88) },
             "inflight asks for 5: 100, target 20 per replica, in panic for 12s",
         );
         check(

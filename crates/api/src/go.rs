@@ -15,16 +15,12 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut nanos = 0_u128;
     while !rest.is_empty() {
         let (amount, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let unit_end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
         nanos = nanos.checked_add(amount_in_nanos(amount, unit_in_nanos(unit)?)?)?;
         rest = next;
     }
-    i64::try_from(nanos)
-        .ok()
-        .map(|nanos| Duration::from_nanos(nanos.unsigned_abs()))
+    i64::try_from(nanos).ok().map(|nanos| Duration::from_nanos(nanos.unsigned_abs()))
 }
 
 fn unit_in_nanos(unit: &str) -> Option<u128> {
@@ -48,14 +44,8 @@ fn amount_in_nanos(amount: &str, unit: u128) -> Option<u128> {
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     // Digits beyond the eighteenth are far below a nanosecond.
     let fraction = &fraction[..fraction.len().min(18)];
-    let parts: u128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().ok()?
-    };
-    whole
-        .checked_mul(unit)?
-        .checked_add(parts * unit / 10_u128.pow(fraction.len() as u32))
+    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    whole.checked_mul(unit)?.checked_add(parts * unit / 10_u128.pow(fraction.len() as u32))
 }
 
 /// A duration as a person writes it: "90s", "5m", "1h30m", "0s", "250ms".

@@ -23,7 +23,7 @@ pub use podautoscaler::{
 };
 pub use resolve::{Resolved, TargetRef, resolve};
 pub use settings::{Origin, Setting};
-pub use source::{PathRule, PodSource, PortRule, Protocol, Source};
+pub use source::{PathRule, PodSource, PortRule, Source};
 pub use status::PodAutoscalerStatus;
 pub use validate::SpecError;
 pub use warning::Warning;

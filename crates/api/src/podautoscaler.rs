@@ -221,10 +221,7 @@ pub struct Predictive {
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
     /// Name, unique among the schedules of this object.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 
     /// IANA time zone, UTC when omitted; the same for all schedules of this object.

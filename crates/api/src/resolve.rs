@@ -48,9 +48,7 @@ impl TargetRef {
 
     /// The version within the group.
     pub fn version(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or(&self.api_version, |(_, version)| version)
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 }
 
@@ -123,10 +121,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
         origin: Origin::SpecField("spec.maxReplicas".into()),
     });
     report.extend(signals.iter().map(|signal| signal.target.clone()));
-    let (signals, sources) = signals
-        .into_iter()
-        .map(|signal| (signal.policy, signal.source))
-        .unzip();
+    let (signals, sources) = signals.into_iter().map(|signal| (signal.policy, signal.source)).unzip();
     Ok(Resolved {
         target: target(object),
         policy: Policy {
@@ -166,9 +161,7 @@ fn target(object: &PodAutoscaler) -> TargetRef {
     let reference = &object.spec.scale_target_ref;
     let text = |field: &Option<String>| set(field.as_ref()).unwrap_or_default().to_owned();
     TargetRef {
-        api_version: set(reference.api_version.as_ref())
-            .unwrap_or("apps/v1")
-            .to_owned(),
+        api_version: set(reference.api_version.as_ref()).unwrap_or("apps/v1").to_owned(),
         kind: text(&reference.kind),
         name: text(&reference.name),
     }

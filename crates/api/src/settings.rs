@@ -111,9 +111,7 @@ static TABLE: [Row; 12] = [
         id: Id::MinReplicas,
         name: "min replicas",
         only: None,
-        keys: &[Key::Field("spec.minReplicas", |spec| {
-            spec.min_replicas.map(i64::from)
-        })],
+        keys: &[Key::Field("spec.minReplicas", |spec| spec.min_replicas.map(i64::from))],
         unit: Unit::Count,
         default: 1.0,
         accepts: |v| v >= 0.0,
@@ -123,10 +121,7 @@ static TABLE: [Row; 12] = [
         id: Id::StableWindow,
         name: "stable window",
         only: Some(Algorithm::Kpa),
-        keys: &[
-            OBSERVE_WINDOW,
-            Key::Annotation("kpa.autoscaling.aibrix.ai/stable-window"),
-        ],
+        keys: &[OBSERVE_WINDOW, Key::Annotation("kpa.autoscaling.aibrix.ai/stable-window")],
         unit: Unit::Span,
         default: 60.0,
         accepts: A_WINDOW.0,
@@ -163,10 +158,7 @@ static TABLE: [Row; 12] = [
         id: Id::ApaWindow,
         name: "window",
         only: Some(Algorithm::Apa),
-        keys: &[
-            OBSERVE_WINDOW,
-            Key::Annotation("apa.autoscaling.aibrix.ai/window"),
-        ],
+        keys: &[OBSERVE_WINDOW, Key::Annotation("apa.autoscaling.aibrix.ai/window")],
         unit: Unit::Span,
         default: 60.0,
         accepts: A_WINDOW.0,
@@ -381,10 +373,8 @@ impl Settings {
 
 impl Row {
     fn resolve(&self, object: &PodAutoscaler, warnings: &mut Vec<Warning>) -> (f64, Origin) {
-        let mut present = self
-            .keys
-            .iter()
-            .filter_map(|key| key.read(object, self.unit).map(|(text, v)| (key, text, v)));
+        let mut present =
+            self.keys.iter().filter_map(|key| key.read(object, self.unit).map(|(text, v)| (key, text, v)));
         let Some((key, text, value)) = present.next() else {
             return (self.default, Origin::Default);
         };
@@ -412,10 +402,7 @@ impl Row {
 
     fn unusable(&self, key: Key, text: &str, problem: &str) -> Warning {
         let default = self.unit.written(self.default);
-        Warning::new(
-            key.name(),
-            format!("\"{text}\" {problem}; the default {default} is used instead"),
-        )
+        Warning::new(key.name(), format!("\"{text}\" {problem}; the default {default} is used instead"))
     }
 
     fn ignore(&self, object: &PodAutoscaler, algorithm: Algorithm, warnings: &mut Vec<Warning>) {
@@ -446,10 +433,7 @@ impl Row {
 
 /// Whether some row reads this annotation.
 pub(crate) fn is_annotation(key: &str) -> bool {
-    TABLE
-        .iter()
-        .flat_map(|row| row.keys)
-        .any(|known| matches!(known, Key::Annotation(name) if *name == key))
+    TABLE.iter().flat_map(|row| row.keys).any(|known| matches!(known, Key::Annotation(name) if *name == key))
 }
 
 #[cfg(test)]

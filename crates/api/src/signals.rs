@@ -6,7 +6,7 @@ use windlass_scaling::SignalPolicy;
 
 use crate::podautoscaler::{MetricSource, PodAutoscalerSpec};
 use crate::settings::{Origin, Setting};
-use crate::source::{self, PathRule, PodSource, PortRule, Protocol, Source};
+use crate::source::{self, PathRule, PodSource, PortRule, Source};
 use crate::validate::{SpecError, set};
 use crate::warning::{self, Warning};
 
@@ -36,10 +36,9 @@ pub(crate) fn of(
 ) -> Vec<Signal> {
     let wire = spec.metrics_sources.as_deref().unwrap_or_default();
     if !wire.is_empty() && wire.iter().all(|source| source.metric_source_type.is_some()) {
-        for (field, value) in [
-            ("spec.targetMetric", &spec.target_metric),
-            ("spec.targetValue", &spec.target_value),
-        ] {
+        for (field, value) in
+            [("spec.targetMetric", &spec.target_metric), ("spec.targetValue", &spec.target_value)]
+        {
             if value.is_some() {
                 warnings.push(Warning::new(field, "is ignored: metricsSources is more specific"));
             }
@@ -50,41 +49,20 @@ pub(crate) fn of(
         entry(spec, "spec".to_owned(), &nowhere).into_iter().collect()
     } else {
         let path = |at| format!("spec.metricsSources[{at}]");
-        wire.iter()
-            .enumerate()
-            .filter_map(|(at, source)| entry(spec, path(at), source))
-            .collect()
+        wire.iter().enumerate().filter_map(|(at, source)| entry(spec, path(at), source)).collect()
     };
-    entries
-        .iter()
-        .filter_map(|entry| signal(entry, warnings, errors))
-        .collect()
+    entries.iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
 }
 
 fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) -> Option<Entry<'a>> {
     let source_type = wire.metric_source_type.as_deref();
     let (metric, value, value_path) = if source_type.is_some() {
-        (
-            wire.target_metric.as_ref(),
-            wire.target_value.as_ref(),
-            format!("{path}.targetValue"),
-        )
+        (wire.target_metric.as_ref(), wire.target_value.as_ref(), format!("{path}.targetValue"))
     } else {
         let metric = wire.metric.as_ref().filter(|metric| !metric.is_empty());
-        (
-            metric.or(spec.target_metric.as_ref()),
-            spec.target_value.as_ref(),
-            "spec.targetValue".to_owned(),
-        )
+        (metric.or(spec.target_metric.as_ref()), spec.target_value.as_ref(), "spec.targetValue".to_owned())
     };
-    Some(Entry {
-        path,
-        metric: set(metric)?,
-        value: value?,
-        value_path,
-        source_type,
-        wire,
-    })
+    Some(Entry { path, metric: set(metric)?, value: value?, value_path, source_type, wire })
 }
 
 fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecError>) -> Option<Signal> {
@@ -119,11 +97,7 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
         _ => written,
     };
     Some(Signal {
-        policy: SignalPolicy {
-            metric: entry.metric.to_owned(),
-            kind,
-            target,
-        },
+        policy: SignalPolicy { metric: entry.metric.to_owned(), kind, target },
         source,
         target: Setting {
             name: format!("target of {}", entry.metric),
@@ -145,10 +119,7 @@ fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
         let why = format!(
             "{what} is not supported yet, so {metric} has no reading and nothing is lowered; use metricSourceType pod"
         );
-        Ok(Read::Nowhere {
-            why,
-            kind: Kind::Additive,
-        })
+        Ok(Read::Nowhere { why, kind: Kind::Additive })
     };
     match (entry.source_type, endpoint) {
         (Some("resource"), _) => {
@@ -157,16 +128,8 @@ fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
                 format!(
                     "a bare {} target means {} under KPA and APA, {} under HPA",
                     entry.metric,
-                    if entry.metric == "cpu" {
-                        "millicores"
-                    } else {
-                        "bytes"
-                    },
-                    if entry.metric == "cpu" {
-                        "percent of the request"
-                    } else {
-                        "MiB"
-                    },
+                    if entry.metric == "cpu" { "millicores" } else { "bytes" },
+                    if entry.metric == "cpu" { "percent of the request" } else { "MiB" },
                 ),
             ));
             return not_yet("metricSourceType resource");
@@ -182,23 +145,22 @@ fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
     let metric = match Catalogue::builtin().resolve(entry.metric) {
         Ok(metric) => metric,
         Err(error @ ResolveError::Histogram { .. }) => {
-            return Ok(Read::Nowhere {
-                why: error.to_string(),
-                kind: Kind::Latency,
-            });
+            return Ok(Read::Nowhere { why: error.to_string(), kind: Kind::Latency });
         }
         Err(error @ ResolveError::NotAName(_)) => {
             return Err(SpecError::Metrics(format!("{}: {error}", entry.path)));
         }
     };
+    if entry.wire.protocol_type.as_deref() == Some("https") {
+        warnings.push(Warning::new(
+            format!("{}.protocolType", entry.path),
+            "https is not supported yet: the page is asked for over plain http, as AIBrix does",
+        ));
+    }
     let port = set(entry.wire.port.as_ref()).and_then(source::parse_port);
     let path = set(entry.wire.path.as_ref());
     Ok(Read::Pods(PodSource {
         metric,
-        protocol: match entry.wire.protocol_type.as_deref() {
-            Some("https") => Protocol::Https,
-            _ => Protocol::Http,
-        },
         port: port.map_or(PortRule::Discover, PortRule::Fixed),
         path: path.map_or(PathRule::Discover, |path| PathRule::Fixed(source::rooted(path))),
     }))
@@ -208,10 +170,7 @@ fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
 fn note_reading(entry: &Entry<'_>, metric: &Metric, warnings: &mut Vec<Warning>) {
     let name = entry.metric;
     let own_name = metric.canonical.as_deref() == Some(name);
-    let counter = metric
-        .aliases
-        .iter()
-        .all(|alias| alias.series_type == SeriesType::Counter);
+    let counter = metric.aliases.iter().all(|alias| alias.series_type == SeriesType::Counter);
     if !own_name && (counter || (name.ends_with("_total") && metric.canonical.is_some())) {
         warnings.push(Warning::new(
             &entry.path,

@@ -23,21 +23,10 @@ pub enum Source {
 pub struct PodSource {
     /// What is read from it.
     pub metric: Metric,
-    /// How it is asked for.
-    pub protocol: Protocol,
     /// At which port.
     pub port: PortRule,
     /// Under which path.
     pub path: PathRule,
-}
-
-/// How a page is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// Plain.
-    Http,
-    /// With TLS.
-    Https,
 }
 
 /// At which port a pod's page is.
@@ -84,29 +73,18 @@ impl PathRule {
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
-    pod.metadata
-        .annotations
-        .as_ref()?
-        .get(key)
-        .map(|value| value.trim())
+    pod.metadata.annotations.as_ref()?.get(key).map(|value| value.trim())
 }
 
 fn only_container_port(pod: &Pod) -> Option<u16> {
     let containers = pod.spec.as_ref()?.containers.iter();
     let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
     let only = ports.next()?;
-    ports
-        .next()
-        .is_none()
-        .then(|| u16::try_from(only.container_port).ok())?
+    ports.next().is_none().then(|| u16::try_from(only.container_port).ok())?
 }
 
 pub(crate) fn rooted(path: &str) -> String {
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    }
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 /// A port as it is written in the spec: digits only.
@@ -117,12 +95,8 @@ pub(crate) fn parse_port(text: &str) -> Option<u16> {
 
 /// A target as it is written in the spec: a positive decimal without unit.
 pub(crate) fn parse_target(text: &str) -> Option<f64> {
-    let decimal = text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
-    text.parse()
-        .ok()
-        .filter(|value: &f64| decimal && value.is_finite() && *value > 0.0)
+    let decimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    text.parse().ok().filter(|value: &f64| decimal && value.is_finite() && *value > 0.0)
 }
 
 #[cfg(test)]
@@ -133,10 +107,7 @@ mod tests {
     fn a_pod_says_where_its_page_is() {
         let check = |pod: &str, port: u16, path: &str| {
             let pod: Pod = serde_saphyr::from_str(pod).unwrap();
-            assert_eq!(
-                (PortRule::Discover.of(&pod), PathRule::Discover.of(&pod).as_str()),
-                (port, path)
-            );
+            assert_eq!((PortRule::Discover.of(&pod), PathRule::Discover.of(&pod).as_str()), (port, path));
             assert_eq!(PortRule::Fixed(9).of(&pod), 9);
             assert_eq!(PathRule::Fixed("/x".to_owned()).of(&pod), "/x");
         };
@@ -151,16 +122,8 @@ mod tests {
         check("{}", 8000, "/metrics");
         check(&containers(""), 8000, "/metrics");
         check(&containers("{containerPort: 8080}"), 8080, "/metrics");
-        check(
-            &containers("{containerPort: 8080}, {containerPort: 9090}"),
-            8000,
-            "/metrics",
-        );
-        check(
-            &annotated("9100", "/prometheus/metrics"),
-            9100,
-            "/prometheus/metrics",
-        );
+        check(&containers("{containerPort: 8080}, {containerPort: 9090}"), 8000, "/metrics");
+        check(&annotated("9100", "/prometheus/metrics"), 9100, "/prometheus/metrics");
         check(&annotated("9100", "stats"), 9100, "/stats");
         check(&annotated("http", "a b"), 8080, "/metrics");
         check(&annotated("0", ""), 8080, "/metrics");

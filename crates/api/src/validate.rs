@@ -45,11 +45,7 @@ impl SpecError {
 pub(crate) fn validate(object: &PodAutoscaler) -> Vec<SpecError> {
     let spec = &object.spec;
     let mut errors = Vec::new();
-    target(
-        &spec.scale_target_ref,
-        object.metadata.namespace.as_deref(),
-        &mut errors,
-    );
+    target(&spec.scale_target_ref, object.metadata.namespace.as_deref(), &mut errors);
     if !["HPA", "KPA", "APA"].contains(&spec.scaling_strategy.as_str()) {
         let found = &spec.scaling_strategy;
         errors.push(SpecError::Strategy(format!(
@@ -166,12 +162,7 @@ fn metric_source(path: &str, source: &MetricSource, errors: &mut Vec<SpecError>)
             if metric.is_some_and(|metric| !["cpu", "memory"].contains(&metric)) {
                 broken(rules::RESOURCE_METRIC);
             }
-            let address = [
-                &source.port,
-                &source.path,
-                &source.endpoint,
-                &source.protocol_type,
-            ];
+            let address = [&source.port, &source.path, &source.endpoint, &source.protocol_type];
             if address.iter().any(|field| field.is_some()) {
                 broken(rules::RESOURCE_ADDRESS);
             }
@@ -194,18 +185,11 @@ fn metric_source(path: &str, source: &MetricSource, errors: &mut Vec<SpecError>)
     if set(source.protocol_type.as_ref()).is_some_and(|protocol| !["http", "https"].contains(&protocol)) {
         broken(rules::PROTOCOL);
     }
-    target_value(
-        &format!("{path}.targetValue"),
-        source.target_value.as_deref(),
-        errors,
-    );
+    target_value(&format!("{path}.targetValue"), source.target_value.as_deref(), errors);
 }
 
 fn target_value(path: &str, value: Option<&str>, errors: &mut Vec<SpecError>) {
     if let Some(value) = value.filter(|value| parse_target(value).is_none()) {
-        errors.push(SpecError::Metrics(format!(
-            "{path}: {} (found \"{value}\")",
-            rules::TARGET_VALUE
-        )));
+        errors.push(SpecError::Metrics(format!("{path}: {} (found \"{value}\")", rules::TARGET_VALUE)));
     }
 }

@@ -19,10 +19,7 @@ pub struct Warning {
 
 impl Warning {
     pub(crate) fn new(subject: impl Into<String>, sentence: impl Into<String>) -> Self {
-        Self {
-            subject: subject.into(),
-            sentence: sentence.into(),
-        }
+        Self { subject: subject.into(), sentence: sentence.into() }
     }
 }
 
@@ -33,12 +30,8 @@ impl fmt::Display for Warning {
 }
 
 /// Whoever uses these prefixes speaks to an autoscaler.
-const PREFIXES: [&str; 4] = [
-    "autoscaling.aibrix.ai/",
-    "kpa.autoscaling.aibrix.ai/",
-    "apa.autoscaling.aibrix.ai/",
-    "windlass.dev/",
-];
+const PREFIXES: [&str; 4] =
+    ["autoscaling.aibrix.ai/", "kpa.autoscaling.aibrix.ai/", "apa.autoscaling.aibrix.ai/", "windlass.dev/"];
 
 /// Annotations that are known and do nothing.
 const WITHOUT_EFFECT: [(&str, &str); 6] = [
@@ -54,18 +47,9 @@ const WITHOUT_EFFECT: [(&str, &str); 6] = [
         "kpa.autoscaling.aibrix.ai/target-burst-capacity",
         "is ignored: there is no activator in the data path whose buffer it could size",
     ),
-    (
-        "windlass.dev/mode",
-        "is not supported yet: the target is scaled as if it were not there",
-    ),
-    (
-        "windlass.dev/hold-at",
-        "is not supported yet: the target is scaled as if it were not there",
-    ),
-    (
-        "windlass.dev/override",
-        "is not supported yet: the target is scaled as if it were not there",
-    ),
+    ("windlass.dev/mode", "is not supported yet: the target is scaled as if it were not there"),
+    ("windlass.dev/hold-at", "is not supported yet: the target is scaled as if it were not there"),
+    ("windlass.dev/override", "is not supported yet: the target is scaled as if it were not there"),
 ];
 
 /// Warns about annotations and labels that look like settings and are none.
@@ -98,10 +82,7 @@ pub(crate) fn of_spec(spec: &PodAutoscalerSpec, warnings: &mut Vec<Warning>) {
         warnings.push(Warning::new("spec.schedules", sentence));
     }
     if spec.predictive.is_some() {
-        warnings.push(Warning::new(
-            "spec.predictive",
-            "is not supported yet: nothing is forecast",
-        ));
+        warnings.push(Warning::new("spec.predictive", "is not supported yet: nothing is forecast"));
     }
     of_unknown_fields("spec", &spec.unknown, warnings);
 }

@@ -33,9 +33,7 @@ fn refusal(yaml: &str) -> Option<String> {
         Err(error) => return Some(error.to_string()),
     };
     let errors = resolve(&object).err()?;
-    let errors = errors
-        .iter()
-        .filter(|error| !matches!(error, SpecError::Unsupported(_)));
+    let errors = errors.iter().filter(|error| !matches!(error, SpecError::Unsupported(_)));
     let sentences: Vec<String> = errors.map(ToString::to_string).collect();
     (!sentences.is_empty()).then(|| sentences.join("\n"))
 }
@@ -48,11 +46,7 @@ fn the_committed_crd_is_the_generated_one() {
         fs::write(&path, &generated).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == generated,
-        "{} is not what its first lines say",
-        path.display()
-    );
+    assert!(committed == generated, "{} is not what its first lines say", path.display());
 }
 
 #[test]
@@ -65,26 +59,15 @@ fn the_crd_keeps_what_it_does_not_know_and_defaults_nothing() {
     assert_eq!(sources["items"]["x-kubernetes-preserve-unknown-fields"], true);
     assert_eq!(sources["maxItems"], windlass_scaling::MAX_SIGNALS);
     let text = crd.to_string();
-    assert!(
-        !text.contains("\"default\""),
-        "a default would outrank annotations"
-    );
-    assert!(
-        !text.contains("\"nullable\""),
-        "a null would be taken for a value"
-    );
+    assert!(!text.contains("\"default\""), "a default would outrank annotations");
+    assert!(!text.contains("\"nullable\""), "a null would be taken for a value");
     let columns: Vec<&str> = version["additionalPrinterColumns"]
         .as_array()
         .unwrap()
         .iter()
         .map(|column| column["name"].as_str().unwrap())
         .collect();
-    assert_eq!(
-        columns,
-        [
-            "MINPODS", "MAXPODS", "REPLICAS", "STRATEGY", "AGE", "TARGET", "READY"
-        ]
-    );
+    assert_eq!(columns, ["MINPODS", "MAXPODS", "REPLICAS", "STRATEGY", "AGE", "TARGET", "READY"]);
 }
 
 #[test]
@@ -113,9 +96,6 @@ fn invalid_objects_are_refused_with_the_same_sentence_as_by_the_api_server() {
             continue;
         }
         let refusal = refusal(&yaml).unwrap_or_default();
-        assert!(
-            refusal.contains(expected),
-            "{name}: {refusal:?} lacks {expected:?}"
-        );
+        assert!(refusal.contains(expected), "{name}: {refusal:?} lacks {expected:?}");
     }
 }

@@ -9,7 +9,9 @@ use kube::core::ApiResource;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
 use windlass_api::{PathRule, PodAutoscaler, PodSource, PortRule, Resolved, Source, SpecError};
 use windlass_metrics::Wanted;
-use windlass_scaling::{Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe};
+use windlass_scaling::{
+    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
+};
 use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
 
 use crate::clock::Clock;
@@ -20,7 +22,7 @@ use crate::selector::Selector;
 const TICK: Duration = Duration::from_secs(1);
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_WRITE_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Namespace and name of a PodAutoscaler.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,7 +137,8 @@ pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, usize, Outcome) + Send + Sync>;
 impl Active {
     pub(crate) fn new(resolved: Resolved, clock: &Clock, origin: tokio::time::Instant) -> Self {
         let now = clock.now();
-        let waiting = ScaleProblem { reason: "FailedGetScale", message: "the target is being looked up".to_owned() };
+        let waiting =
+            ScaleProblem { reason: "LookingUpTarget", message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
             pages: pages(&resolved.sources),
@@ -159,8 +162,10 @@ impl Active {
 
     /// Takes over a changed spec of the same target. What was observed of metrics that stay is kept.
     pub(crate) fn adapt(&mut self, resolved: Resolved) {
-        let index_of = |metric: &str| resolved.policy.signals.iter().position(|signal| signal.metric == metric);
-        let unmoved = self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
+        let index_of =
+            |metric: &str| resolved.policy.signals.iter().position(|signal| signal.metric == metric);
+        let unmoved =
+            self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
         if resolved.sources != self.resolved.sources || !unmoved {
             self.pollers.clear();
             self.readings = Readings::default();
@@ -217,15 +222,17 @@ impl Active {
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let report = move |outcome| sink(&key, uid, index, outcome);
-                let poller = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
-                self.pollers.insert((uid, index), poller);
+                let task = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
+                self.pollers.insert((uid, index), task);
             }
         }
     }
 
     /// Takes the outcome of a poll. Whether it brought a reading.
     pub(crate) fn record(&mut self, uid: PodUid, page: usize, outcome: Outcome, clock: &Clock) -> bool {
-        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page)) else { return false };
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page)) else {
+            return false;
+        };
         let received = clock.at(outcome.received);
         match outcome.values {
             Err(error) => {

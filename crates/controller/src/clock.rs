@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use windlass_scaling::Instant;
 
 /// How far before the process's start an instant can lie: older things count as this old.
-const PAST: Duration = Duration::from_secs(365 * 24 * 3600);
+const PAST: Duration = Duration::from_hours(365 * 24);
 
 /// Gives instants since an epoch a year before the process started.
 #[derive(Debug, Clone, Copy)]

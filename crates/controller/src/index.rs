@@ -55,7 +55,7 @@ const LONGEST_CHAIN: usize = 8;
 pub(crate) struct Index {
     pub(crate) clock: Clock,
     pub(crate) autoscalers: BTreeMap<Key, Autoscaler>,
-    /// PodAutoscalers whose status may differ from what was written.
+    /// Those whose status may differ from what was written.
     pub(crate) status_due: BTreeSet<Key>,
     pods: HashMap<String, HashMap<PodUid, PodEntry>>,
     kinds: HashMap<GroupVersionKind, Kind>,
@@ -168,7 +168,7 @@ impl Index {
         match PodEntry::read(pod, pods.get(&uid), &self.clock) {
             Some(entry) => {
                 pods.insert(uid, entry.clone());
-                self.place_pod(&namespace, entry);
+                self.place_pod(&namespace, &entry);
             }
             None => self.delete_pod(&namespace, uid),
         }
@@ -176,14 +176,16 @@ impl Index {
     }
 
     /// Puts a pod where its labels and controllers say it belongs.
-    fn place_pod(&mut self, namespace: &str, entry: PodEntry) {
+    fn place_pod(&mut self, namespace: &str, entry: &PodEntry) {
         let keys: Vec<Key> = self.keys_in(namespace).collect();
         for key in keys {
-            let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) else { continue };
+            let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) else {
+                continue;
+            };
             let Ok(scale) = &active.scale else { continue };
             let was_member = active.members.contains_key(&entry.uid);
             if scale.selector.matches(entry.pod.labels()) {
-                let membership = membership(&mut self.owners, &self.tasks, namespace, &entry, &scale.uid);
+                let membership = membership(&mut self.owners, &self.tasks, namespace, entry, &scale.uid);
                 self.update(&key, |active| {
                     let silence = active.members.remove(&entry.uid).and_then(|member| member.silence);
                     active.members.insert(entry.uid, Member { entry: entry.clone(), membership, silence });
@@ -216,7 +218,8 @@ impl Index {
     }
 
     pub(crate) fn retain_pods(&mut self, listed: &HashSet<(String, PodUid)>) {
-        let all = self.pods.iter().flat_map(|(namespace, pods)| pods.keys().map(|uid| (namespace.clone(), *uid)));
+        let all =
+            self.pods.iter().flat_map(|(namespace, pods)| pods.keys().map(|uid| (namespace.clone(), *uid)));
         let gone: Vec<_> = all.filter(|pod| !listed.contains(pod)).collect();
         for (namespace, uid) in gone {
             self.delete_pod(&namespace, uid);
@@ -231,7 +234,9 @@ impl Index {
 
     /// Changes what is known of one target, and decides.
     fn update(&mut self, key: &Key, change: impl FnOnce(&mut Active)) {
-        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
         change(active);
         active.refresh_facts(key, &self.sink, self.clock.now());
         self.status_due.insert(key.clone());
@@ -240,13 +245,19 @@ impl Index {
 
     // Owners
 
-    pub(crate) fn owner_found(&mut self, namespace: &str, uid: &str, owner: Result<Option<ControllerRef>, String>) {
+    pub(crate) fn owner_found(
+        &mut self,
+        namespace: &str,
+        uid: &str,
+        owner: Result<Option<ControllerRef>, String>,
+    ) {
         let owner = match owner {
             Ok(owner) => Owner::Known(owner),
             Err(problem) => Owner::Unknown(problem),
         };
         self.owners.insert(uid.to_owned(), owner);
-        let unverified = |member: &Member| matches!(member.membership, Membership::Pending | Membership::Unverified(_));
+        let unverified =
+            |member: &Member| matches!(member.membership, Membership::Pending | Membership::Unverified(_));
         let mut again = HashMap::new();
         for key in self.keys_in(namespace) {
             if let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) {
@@ -255,7 +266,7 @@ impl Index {
             }
         }
         for entry in again.into_values() {
-            self.place_pod(namespace, entry);
+            self.place_pod(namespace, &entry);
         }
     }
 
@@ -296,14 +307,20 @@ impl Index {
         let objects = &mut self.kinds.entry(kind.clone()).or_default().objects;
         let before = objects.insert((namespace.to_owned(), name.to_owned()), generation);
         if before != Some(generation) || generation.is_none() {
-            self.read_scales(|target| target == kind, |(in_namespace, of)| in_namespace == namespace && of == name);
+            self.read_scales(
+                |target| target == kind,
+                |(in_namespace, of)| in_namespace == namespace && of == name,
+            );
         }
     }
 
     pub(crate) fn target_gone(&mut self, kind: &GroupVersionKind, namespace: &str, name: &str) {
         let known = self.kinds.entry(kind.clone()).or_default();
         known.objects.remove(&(namespace.to_owned(), name.to_owned()));
-        self.read_scales(|target| target == kind, |(in_namespace, of)| in_namespace == namespace && of == name);
+        self.read_scales(
+            |target| target == kind,
+            |(in_namespace, of)| in_namespace == namespace && of == name,
+        );
     }
 
     /// The list of a kind is complete: a target that is not in it does not exist.
@@ -312,9 +329,10 @@ impl Index {
         known.synced = true;
         known.objects.retain(|object, _| listed.contains(object));
         let missing: HashSet<(String, String)> = listed.clone();
-        self.read_scales(|target| target == kind, |(namespace, name)| {
-            !missing.contains(&(namespace.to_owned(), name.to_owned()))
-        });
+        self.read_scales(
+            |target| target == kind,
+            |(namespace, name)| !missing.contains(&(namespace.to_owned(), name.to_owned())),
+        );
     }
 
     fn read_scales(
@@ -358,7 +376,9 @@ impl Index {
 
     pub(crate) fn scale_read(&mut self, key: &Key, scale: Result<Scale, ScaleProblem>) {
         let now = self.clock.now();
-        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
         let identity = |scale: &Scale| (scale.uid.clone(), scale.selector.clone());
         let changed_pods = match (&active.scale, &scale) {
             (Ok(before), Ok(after)) => identity(before) != identity(after),
@@ -369,7 +389,8 @@ impl Index {
         if changed_pods {
             active.members.clear();
             self.status_due.insert(key.clone());
-            let entries: Vec<PodEntry> = self.pods.get(&key.namespace).into_iter().flatten().map(|(_, e)| e.clone()).collect();
+            let entries: Vec<PodEntry> =
+                self.pods.get(&key.namespace).into_iter().flatten().map(|(_, e)| e.clone()).collect();
             for entry in entries {
                 self.place_in(key, entry);
             }
@@ -378,7 +399,9 @@ impl Index {
     }
 
     fn place_in(&mut self, key: &Key, entry: PodEntry) {
-        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
         let Ok(scale) = &active.scale else { return };
         if scale.selector.matches(entry.pod.labels()) {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, &entry, &scale.uid);
@@ -390,7 +413,9 @@ impl Index {
 
     pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: usize, outcome: Outcome) {
         let clock = self.clock;
-        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else { return };
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
         if active.record(uid, page, outcome, &clock) {
             self.decide(key);
         }

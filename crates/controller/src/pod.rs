@@ -35,12 +35,12 @@ pub(crate) struct ControllerRef {
 impl ControllerRef {
     pub(crate) fn of(owned: &impl ResourceExt) -> Option<Self> {
         let owners = owned.owner_references().iter();
-        let owner = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+        let controller = owners.into_iter().find(|owner| owner.controller == Some(true))?;
         Some(Self {
-            api_version: owner.api_version.clone(),
-            kind: owner.kind.clone(),
-            name: owner.name.clone(),
-            uid: owner.uid.clone(),
+            api_version: controller.api_version.clone(),
+            kind: controller.kind.clone(),
+            name: controller.name.clone(),
+            uid: controller.uid.clone(),
         })
     }
 }
@@ -142,7 +142,8 @@ fn lost_before(pod: &Pod, ready: Option<&PodCondition>, clock: &Clock) -> Option
 fn is_refused(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let mut waiting = all.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    let mut waiting =
+        all.filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
     waiting.any(|reason| REFUSED.contains(&reason))
 }
 

@@ -79,7 +79,12 @@ fn read(scale: autoscaling::Scale, resource: &ApiResource) -> Result<Scale, Scal
 }
 
 /// Finds out who controls `object`.
-pub(crate) async fn read_owner(client: Client, shared: Arc<Shared>, namespace: String, object: ControllerRef) {
+pub(crate) async fn read_owner(
+    client: Client,
+    shared: Arc<Shared>,
+    namespace: String,
+    object: ControllerRef,
+) {
     loop {
         let found = owner_of(&client, &namespace, &object).await;
         let again = found.is_err();
@@ -103,7 +108,8 @@ async fn owner_of(
     // The plural is guessed as kubectl's discovery would name it; a wrong guess is an unknown owner, and said.
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &object.kind));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let problem = |why: String| format!("{} {} above its pods cannot be read: {why}", object.kind, object.name);
+    let problem =
+        |why: String| format!("{} {} above its pods cannot be read: {why}", object.kind, object.name);
     match tokio::time::timeout(CALL_TIMEOUT, api.get_metadata(&object.name)).await {
         Ok(Ok(found)) if found.metadata.uid.as_deref() == Some(object.uid.as_str()) => {
             Ok(ControllerRef::of(&found))

@@ -33,18 +33,18 @@ struct Essence {
     changes: usize,
 }
 
-/// Writes the statuses of changed PodAutoscalers, for ever.
+/// Writes the statuses that changed, for ever.
 pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>) {
     let mut written: HashMap<Key, (Essence, PodAutoscalerStatus)> = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
         let changed = changed(&shared, &mut written);
-        let writes = changed.into_iter().map(|(key, essence, status)| async {
+        let calls = changed.into_iter().map(|(key, essence, status)| async {
             let outcome = writer.status(&key, &status).await;
             (key, essence, status, outcome)
         });
-        let mut writes = futures::stream::iter(writes).buffer_unordered(AT_A_TIME);
-        while let Some((key, essence, status, outcome)) = writes.next().await {
+        let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
+        while let Some((key, essence, status, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(()) => drop(written.insert(key, (essence, status))),
                 Err(error) => {
@@ -79,20 +79,21 @@ fn changed(shared: &Shared, written: &mut Written) -> Vec<(Key, Essence, PodAuto
 
 fn essence_of(autoscaler: &Autoscaler, status: &PodAutoscalerStatus) -> Essence {
     let active = autoscaler.state.as_ref().ok();
-    let class = |condition: &Condition| {
-        (condition.type_.clone(), condition.status.clone(), condition.reason.clone())
-    };
+    let class =
+        |condition: &Condition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone());
     Essence {
         generation: status.observed_generation,
         uid: autoscaler.object.metadata.uid.clone(),
         replicas: status.desired_scale.zip(status.actual_scale),
-        bounds: active.map(|active| (active.resolved.policy.min_replicas, active.resolved.policy.max_replicas)),
+        bounds: active
+            .map(|active| (active.resolved.policy.min_replicas, active.resolved.policy.max_replicas)),
         capacity: status.capacity,
         conditions: status.conditions.iter().map(class).collect(),
         health: active.and_then(|active| active.observation.as_ref()).map_or_else(Vec::new, |observation| {
             observation.signals.iter().map(|signal| signal.health).collect()
         }),
-        changes: autoscaler.history.len() + usize::from(autoscaler.history.back().is_some_and(|last| last.success)),
+        changes: autoscaler.history.len()
+            + usize::from(autoscaler.history.back().is_some_and(|last| last.success)),
     }
 }
 
@@ -208,7 +209,8 @@ fn conditions(active: &Active, now: Instant) -> Vec<NewCondition> {
     push(able_to_scale(active));
     let (desired, actual) = (active.decision.replicas, active.facts.spec_replicas);
     let known = active.scale.is_ok() && active.observation.is_some();
-    let (scaling, reason) = if desired != actual { (true, "ReconcilingScaleDiff") } else { (false, "Stable") };
+    let (scaling, reason) =
+        if desired == actual { (false, "Stable") } else { (true, "ReconcilingScaleDiff") };
     if known {
         let message = format!("desired={desired}, actual={actual}");
         push(NewCondition::new("ScalingActive", scaling, reason, message));
@@ -222,7 +224,9 @@ fn conditions(active: &Active, now: Instant) -> Vec<NewCondition> {
         push(NewCondition::new("PodSetUnverified", true, "ControllerUnknown", problem));
     }
     if let Some(panic) = &active.quarantine {
-        let message = format!("held at {actual}: a decision failed ({panic}); please report this, and change the spec to try again");
+        let message = format!(
+            "held at {actual}: a decision failed ({panic}); please report this, and change the spec to try again"
+        );
         push(NewCondition::new("Quarantined", true, "DecisionPanicked", message));
     }
     let warnings: Vec<String> = active.resolved.warnings.iter().map(ToString::to_string).collect();
@@ -248,14 +252,20 @@ fn metrics_available(active: &Active, now: Instant) -> NewCondition {
     };
     let held = active.facts.spec_replicas;
     if active.facts.pods().is_empty() {
-        return condition(false, "NoPods", format!("the selector matches no pod of the target; held at {held}"));
+        return condition(
+            false,
+            "NoPods",
+            format!("the selector matches no pod of the target; held at {held}"),
+        );
     }
     let signals = active.resolved.policy.signals.iter().zip(&observation.signals);
     for (signal, seen) in signals {
         let metric = &signal.metric;
         let why = || silence(active).map_or_else(String::new, |why| format!(" ({why})"));
         match seen.health {
-            Health::NoReadyPods => return condition(false, "NoReadyPods", format!("no pod is ready; held at {held}")),
+            Health::NoReadyPods => {
+                return condition(false, "NoReadyPods", format!("no pod is ready; held at {held}"));
+            }
             Health::Blind => {
                 let since = seen.newest_reading.map_or_else(
                     || "no reading yet".to_owned(),
@@ -264,10 +274,19 @@ fn metrics_available(active: &Active, now: Instant) -> NewCondition {
                 return condition(false, "Blind", format!("{metric}: {since}, holding {held}{}", why()));
             }
             Health::NoRound => {
-                return condition(false, "NoRound", format!("{metric}: the ready pods change faster than they are read"));
+                return condition(
+                    false,
+                    "NoRound",
+                    format!("{metric}: the ready pods change faster than they are read"),
+                );
             }
             Health::Observed if seen.silent + seen.left_out > 0 => {
-                let message = format!("{metric}: {} of {} pods are silent{}", seen.silent + seen.left_out, seen.ready + seen.left_out, why());
+                let message = format!(
+                    "{metric}: {} of {} pods are silent{}",
+                    seen.silent + seen.left_out,
+                    seen.ready + seen.left_out,
+                    why()
+                );
                 return condition(true, "Thin", message);
             }
             Health::Observed => {}

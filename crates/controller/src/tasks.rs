@@ -108,7 +108,9 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
             let problem = format!("replicas cannot be set to {to}: {error}");
             tracing::warn!(podautoscaler = %key, from, to, %error, "not scaled");
             let noted = problem.clone();
-            note(&shared, key, Some(record(Some(error.to_string()))), |active, now| active.written(Err(noted), now));
+            note(&shared, key, Some(record(Some(error.to_string()))), |active, now| {
+                active.written(Err(noted), now);
+            });
             if let Some(object) = object {
                 writer.event(object, EventType::Warning, "FailedRescale", &problem).await;
             }

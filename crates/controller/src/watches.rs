@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{DeserializeGuard, DynamicObject, GroupVersionKind, PartialObjectMeta};
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use windlass_api::PodAutoscaler;
 

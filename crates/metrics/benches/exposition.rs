@@ -34,27 +34,16 @@ fn page() -> String {
         "prefix_cache_queries",
         "prefix_cache_hits",
     ];
-    const GAUGES: [&str; 3] = [
-        "num_requests_running",
-        "num_requests_waiting",
-        "kv_cache_usage_perc",
-    ];
+    const GAUGES: [&str; 3] = ["num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"];
     const MODELS: [&str; 2] = ["llama2-70b", "text2sql-lora-2"];
     let mut page = String::new();
     let head = |page: &mut String, name: &str, kind: &str| {
-        _ = write!(
-            page,
-            "# HELP vllm:{name} What is measured.\n# TYPE vllm:{name} {kind}\n"
-        );
+        _ = write!(page, "# HELP vllm:{name} What is measured.\n# TYPE vllm:{name} {kind}\n");
     };
     for (i, name) in GAUGES.iter().enumerate() {
         head(&mut page, name, "gauge");
         for model in MODELS {
-            _ = writeln!(
-                page,
-                "vllm:{name}{{engine=\"0\",model_name=\"{model}\"}} {}.0",
-                17 * i
-            );
+            _ = writeln!(page, "vllm:{name}{{engine=\"0\",model_name=\"{model}\"}} {}.0", 17 * i);
         }
     }
     for (i, name) in COUNTERS.iter().enumerate() {
@@ -78,10 +67,7 @@ fn page() -> String {
                 _ = writeln!(page, "{name}_bucket{{{labels}}} {}.0", i * 1000 + bucket * 91);
             }
             let labels = format!("engine=\"0\",model_name=\"{model}\"");
-            _ = writeln!(
-                page,
-                "{name}_count{{{labels}}} 29124.0\n{name}_sum{{{labels}}} 473.352441822583"
-            );
+            _ = writeln!(page, "{name}_count{{{labels}}} 29124.0\n{name}_sum{{{labels}}} 473.352441822583");
         }
     }
     page
@@ -91,22 +77,12 @@ fn page() -> String {
 fn naive(page: &str) -> Vec<(String, f64)> {
     let samples = page.lines().filter(|line| !line.starts_with('#'));
     let split = samples.filter_map(|line| line.rsplit_once(' '));
-    split
-        .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
-        .collect()
+    split.filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?))).collect()
 }
 
 fn full(page: &str) -> f64 {
     let samples = parse(page.as_bytes(), Format::Text).map_while(Result::ok);
-    samples
-        .map(|entry| {
-            if let Entry::Sample(sample) = entry {
-                sample.value
-            } else {
-                0.0
-            }
-        })
-        .sum()
+    samples.map(|entry| if let Entry::Sample(sample) = entry { sample.value } else { 0.0 }).sum()
 }
 
 fn filtered(page: &str, names: &Names) -> f64 {
@@ -149,10 +125,7 @@ fn cost(mut work: impl FnMut()) -> (f64, f64) {
 fn main() {
     let page = page();
     let names = wanted();
-    assert!(
-        full(&page) > filtered(&page, &names) && filtered(&page, &names) > 0.0,
-        "the page is not read"
-    );
+    assert!(full(&page) > filtered(&page, &names) && filtered(&page, &names) > 0.0, "the page is not read");
 
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("page");
@@ -167,11 +140,7 @@ fn main() {
     let naive = cost(|| _ = black_box(naive(black_box(&page))));
     println!("naive    least {:6.1} µs, median {:6.1} µs", naive.0, naive.1);
     for (mode, budget, cost) in [
-        (
-            "filtered",
-            10.0,
-            cost(|| _ = black_box(filtered(black_box(&page), &names))),
-        ),
+        ("filtered", 10.0, cost(|| _ = black_box(filtered(black_box(&page), &names)))),
         ("full", 40.0, cost(|| _ = black_box(full(black_box(&page))))),
     ] {
         let (least, median) = cost;

@@ -47,42 +47,23 @@ mod tests {
     fn check(readings: &[(f64, u64, Option<f64>)]) {
         let mut rate = CounterRate::default();
         for &(value, at, expected) in readings {
-            assert_eq!(
-                rate.push(value, Duration::from_millis(at)),
-                expected,
-                "{value} at {at} ms"
-            );
+            assert_eq!(rate.push(value, Duration::from_millis(at)), expected, "{value} at {at} ms");
         }
     }
 
     #[test]
     fn steady() {
-        check(&[
-            (5.0, 0, None),
-            (5.0, 1000, Some(0.0)),
-            (8.0, 1500, Some(6.0)),
-            (9.0, 3500, Some(0.5)),
-        ]);
+        check(&[(5.0, 0, None), (5.0, 1000, Some(0.0)), (8.0, 1500, Some(6.0)), (9.0, 3500, Some(0.5))]);
     }
 
     #[test]
     fn a_reset_is_unknown_for_one_step() {
-        check(&[
-            (100.0, 0, None),
-            (120.0, 1000, Some(20.0)),
-            (3.0, 2000, None),
-            (13.0, 3000, Some(10.0)),
-        ]);
+        check(&[(100.0, 0, None), (120.0, 1000, Some(20.0)), (3.0, 2000, None), (13.0, 3000, Some(10.0))]);
     }
 
     #[test]
     fn time_that_stands_still_or_goes_back_gives_nothing_and_spoils_nothing() {
-        check(&[
-            (0.0, 5000, None),
-            (50.0, 5000, None),
-            (60.0, 4000, None),
-            (10.0, 6000, Some(10.0)),
-        ]);
+        check(&[(0.0, 5000, None), (50.0, 5000, None), (60.0, 4000, None), (10.0, 6000, Some(10.0))]);
     }
 
     #[test]

@@ -104,12 +104,7 @@ impl Series {
 impl Wanted {
     /// Compiles `metrics`; readings come in their order. Histograms among the aliases are passed over.
     pub fn new(metrics: &[Metric]) -> Self {
-        let series = || {
-            metrics
-                .iter()
-                .flat_map(|metric| &metric.aliases)
-                .flat_map(|alias| &alias.add)
-        };
+        let series = || metrics.iter().flat_map(|metric| &metric.aliases).flat_map(|alias| &alias.add);
         let names = Names::new(series().flat_map(|name| {
             let stem = counted_stem(name).unwrap_or(name);
             [name.clone(), other_counter_name(name), stem.to_owned()]
@@ -163,46 +158,28 @@ impl Wanted {
 impl Plan {
     fn new(metric: &Metric, names: &Names) -> Self {
         let aliases = metric.aliases.iter().map(|alias| {
-            let terms = alias
-                .add
-                .iter()
-                .filter_map(|series| Term::new(series, names))
-                .collect();
+            let terms = alias.add.iter().filter_map(|series| Term::new(series, names)).collect();
             (alias.series_type, terms)
         });
-        Self {
-            aggregation: metric.aggregation,
-            signed: metric.signed,
-            aliases: aliases.collect(),
-        }
+        Self { aggregation: metric.aggregation, signed: metric.signed, aliases: aliases.collect() }
     }
 
     fn read(&self, found: &[Series]) -> Option<Reading> {
-        self.aliases
-            .iter()
-            .enumerate()
-            .find_map(|(alias, (series_type, terms))| {
-                let located: Option<Vec<_>> = terms
-                    .iter()
-                    .map(|term| term.locate(*series_type, found))
-                    .collect();
-                Some(self.sample(&located?).map(|sample| Reading { sample, alias }))
-            })?
+        self.aliases.iter().enumerate().find_map(|(alias, (series_type, terms))| {
+            let located: Option<Vec<_>> = terms.iter().map(|term| term.locate(*series_type, found)).collect();
+            Some(self.sample(&located?).map(|sample| Reading { sample, alias }))
+        })?
     }
 
     /// The sum over the series of an alias. They share one type: the alias has one, or a single series.
     fn sample(&self, located: &[(&Series, bool)]) -> Option<Sample> {
         let (_, counter) = *located.first()?;
         let signed = self.signed && !counter;
-        let sum = located.iter().try_fold(0.0, |sum, (series, _)| {
-            Some(sum + series.value(self.aggregation, signed)?)
-        })?;
+        let sum = located
+            .iter()
+            .try_fold(0.0, |sum, (series, _)| Some(sum + series.value(self.aggregation, signed)?))?;
         // Finite values may add up to infinity.
-        sum.is_finite().then_some(if counter {
-            Sample::Counter(sum)
-        } else {
-            Sample::Gauge(sum)
-        })
+        sum.is_finite().then_some(if counter { Sample::Counter(sum) } else { Sample::Gauge(sum) })
     }
 }
 
@@ -210,17 +187,10 @@ impl Term {
     fn new(series: &str, names: &Names) -> Option<Self> {
         let other = other_counter_name(series);
         let (index, other_index) = (names.index(series)?, names.index(&other)?);
-        let declared = if series.ends_with("_total") {
-            other_index
-        } else {
-            index
-        };
+        let declared = if series.ends_with("_total") { other_index } else { index };
         Some(Self {
             exact: Name { index, declared },
-            other: Name {
-                index: other_index,
-                declared,
-            },
+            other: Name { index: other_index, declared },
             histogram: counted_stem(series).and_then(|stem| names.index(stem)),
         })
     }
@@ -234,10 +204,8 @@ impl Term {
             SeriesType::Histogram => None,
             SeriesType::Gauge => at(self.exact).map(|series| (series, false)),
             SeriesType::Counter => at(self.exact).map(|series| (series, true)).or_else(|| {
-                let plausible = matches!(
-                    declared(self.other),
-                    None | Some(MetricType::Counter | MetricType::Unknown)
-                );
+                let plausible =
+                    matches!(declared(self.other), None | Some(MetricType::Counter | MetricType::Unknown));
                 if plausible { as_counter() } else { None }
             }),
             SeriesType::AsDeclared => match (at(self.exact), declared(self.exact)) {
@@ -268,20 +236,11 @@ mod tests {
     use crate::catalogue::Catalogue;
 
     fn read(names: &[&str], page: &str, format: Format) -> Result<Vec<Option<Reading>>, PageError> {
-        let metrics: Vec<_> = names
-            .iter()
-            .map(|name| Catalogue::builtin().resolve(name).unwrap())
-            .collect();
-        let mut out = vec![Some(Reading {
-            sample: Sample::Gauge(99.0),
-            alias: 9,
-        })];
+        let metrics: Vec<_> = names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect();
+        let mut out = vec![Some(Reading { sample: Sample::Gauge(99.0), alias: 9 })];
         let outcome = Wanted::new(&metrics).read(page.as_bytes(), format, &mut out);
         assert_eq!(out.len(), names.len());
-        assert!(
-            outcome.is_ok() || out.iter().all(Option::is_none),
-            "an error leaves no readings"
-        );
+        assert!(outcome.is_ok() || out.iter().all(Option::is_none), "an error leaves no readings");
         outcome.map(|()| out)
     }
 
@@ -302,14 +261,10 @@ mod tests {
         let page =
             "vllm:kv_cache_usage_perc{engine=\"0\"} 0.25\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.75\n";
         check("kv_util", page, Some(Gauge(0.5)));
-        let max = Metric {
-            aggregation: Aggregation::Max,
-            ..Catalogue::builtin().resolve("kv_util").unwrap()
-        };
+        let max =
+            Metric { aggregation: Aggregation::Max, ..Catalogue::builtin().resolve("kv_util").unwrap() };
         let mut out = Vec::new();
-        Wanted::new(&[max])
-            .read(page.as_bytes(), Format::Text, &mut out)
-            .unwrap();
+        Wanted::new(&[max]).read(page.as_bytes(), Format::Text, &mut out).unwrap();
         assert_eq!(out[0].unwrap().sample, Gauge(0.75));
     }
 
@@ -321,47 +276,28 @@ mod tests {
                 &format!("vllm:num_requests_running{{e=\"0\"}} 5\nvllm:num_requests_running {bad}\n"),
                 None,
             );
-            check(
-                "my_count",
-                &format!("# TYPE my_count counter\nmy_count {bad}\n"),
-                None,
-            );
+            check("my_count", &format!("# TYPE my_count counter\nmy_count {bad}\n"), None);
         }
         check("my_level", "my_level -1\n", Some(Gauge(-1.0)));
         check("my_level", "my_level NaN\n", None);
-        check(
-            "my_level",
-            "my_level{a=\"1\"} 1e308\nmy_level{a=\"2\"} 1e308\n",
-            None,
-        );
+        check("my_level", "my_level{a=\"1\"} 1e308\nmy_level{a=\"2\"} 1e308\n", None);
     }
 
     #[test]
     fn half_a_sum_is_no_reading() {
         check("inflight", "vllm:num_requests_running 5\n", None);
-        check(
-            "inflight",
-            "vllm:num_requests_running 5\nvllm:num_requests_waiting 0\n",
-            Some(Gauge(5.0)),
-        );
+        check("inflight", "vllm:num_requests_running 5\nvllm:num_requests_waiting 0\n", Some(Gauge(5.0)));
     }
 
     #[test]
     fn the_first_alias_on_the_page_decides() {
         let both = "vllm:gpu_cache_usage_perc 0.5\nvllm:kv_cache_usage_perc 0.25\n";
         let old = "vllm:gpu_cache_usage_perc 0.5\n";
-        let alias = |page: &str| {
-            read(&["gpu_cache_usage_perc"], page, Format::Text).unwrap()[0]
-                .unwrap()
-                .alias
-        };
+        let alias =
+            |page: &str| read(&["gpu_cache_usage_perc"], page, Format::Text).unwrap()[0].unwrap().alias;
         assert_eq!((alias(both), alias(old)), (0, 1));
         check("kv_util", both, Some(Gauge(0.25)));
-        check(
-            "kv_util",
-            "vllm:gpu_cache_usage_perc 0.5\nvllm:kv_cache_usage_perc NaN\n",
-            None,
-        );
+        check("kv_util", "vllm:gpu_cache_usage_perc 0.5\nvllm:kv_cache_usage_perc NaN\n", None);
         check("vllm:gpu_cache_usage_perc", both, Some(Gauge(0.5)));
         let counter = "# TYPE vllm:prompt_tokens counter\nvllm:prompt_tokens_total 40\n";
         check("avg_prompt_throughput_toks_per_s", counter, Some(Counter(40.0)));
@@ -373,39 +309,19 @@ mod tests {
 
     #[test]
     fn counters_are_found_with_and_without_total() {
-        check(
-            "vllm:prompt_tokens",
-            "vllm:prompt_tokens_total 4\n",
-            Some(Counter(4.0)),
-        );
-        check(
-            "vllm:prompt_tokens_total",
-            "vllm:prompt_tokens 4\n",
-            Some(Counter(4.0)),
-        );
+        check("vllm:prompt_tokens", "vllm:prompt_tokens_total 4\n", Some(Counter(4.0)));
+        check("vllm:prompt_tokens_total", "vllm:prompt_tokens 4\n", Some(Counter(4.0)));
         check(
             "request_rate",
             "# TYPE vllm:request_success counter\nvllm:request_success_total{r=\"a\"} 4\nvllm:request_success_total{r=\"b\"} 5\nvllm:request_success_created{r=\"b\"} 1.7e9\n",
             Some(Counter(9.0)),
         );
-        check(
-            "vllm:prompt_tokens_total",
-            "# TYPE vllm:prompt_tokens gauge\nvllm:prompt_tokens 4\n",
-            None,
-        );
+        check("vllm:prompt_tokens_total", "# TYPE vllm:prompt_tokens gauge\nvllm:prompt_tokens 4\n", None);
         check("my", "# TYPE my counter\nmy_total 4\n", Some(Counter(4.0)));
         check("my_total", "# TYPE my counter\nmy_total 4\n", Some(Counter(4.0)));
-        check(
-            "my_total",
-            "# TYPE my_total counter\nmy_total 4\n",
-            Some(Counter(4.0)),
-        );
+        check("my_total", "# TYPE my_total counter\nmy_total 4\n", Some(Counter(4.0)));
         check("my_total", "# TYPE my counter\nmy 4\n", Some(Counter(4.0)));
-        check(
-            "my",
-            "# TYPE my gauge\nmy 3\n# TYPE my_total counter\nmy_total 4\n",
-            Some(Gauge(3.0)),
-        );
+        check("my", "# TYPE my gauge\nmy 3\n# TYPE my_total counter\nmy_total 4\n", Some(Gauge(3.0)));
         check("my", "my_total 4\n", None);
     }
 
@@ -414,17 +330,9 @@ mod tests {
         check("my", "my 4\n", Some(Gauge(4.0)));
         check("my", "my 4\n# TYPE my counter\n", Some(Counter(4.0)));
         check("my", "# TYPE my summary\nmy{quantile=\"0.5\"} 4\n", None);
-        check(
-            "my_count",
-            "# TYPE my histogram\nmy_bucket{le=\"+Inf\"} 4\nmy_count 4\n",
-            Some(Counter(4.0)),
-        );
+        check("my_count", "# TYPE my histogram\nmy_bucket{le=\"+Inf\"} 4\nmy_count 4\n", Some(Counter(4.0)));
         check("my_sum", "# TYPE my summary\nmy_sum 4\n", Some(Counter(4.0)));
-        check(
-            "my",
-            "# TYPE my histogram\nmy_bucket{le=\"+Inf\"} 4\nmy_count 4\n",
-            None,
-        );
+        check("my", "# TYPE my histogram\nmy_bucket{le=\"+Inf\"} 4\nmy_count 4\n", None);
         check(
             "my.queue",
             "# TYPE \"my.queue\" gauge\n{\"my.queue\",a=\"b\"} 4\n{\"other\"} 5\n",
@@ -436,28 +344,16 @@ mod tests {
     fn a_page_that_is_none_is_an_error_or_silence_but_never_a_value() {
         let names = ["running", "inflight", "my_queue"];
         let error = |page: &str, format| read(&names, page, format).unwrap_err();
-        for page in [
-            "<html><body>404</body></html>\n",
-            "{\"detail\":\"Not Found\"}\n",
-            "Not Found\n",
-            "\u{0}\u{1}\n",
-        ] {
-            assert!(
-                matches!(error(page, Format::Text), PageError::Malformed(_)),
-                "{page:?}"
-            );
-            assert!(
-                matches!(error(page, Format::OpenMetrics), PageError::Cut { .. }),
-                "{page:?}"
-            );
+        for page in
+            ["<html><body>404</body></html>\n", "{\"detail\":\"Not Found\"}\n", "Not Found\n", "\u{0}\u{1}\n"]
+        {
+            assert!(matches!(error(page, Format::Text), PageError::Malformed(_)), "{page:?}");
+            assert!(matches!(error(page, Format::OpenMetrics), PageError::Cut { .. }), "{page:?}");
         }
         assert_eq!(read(&names, "", Format::Text).unwrap(), [None; 3]);
         assert_eq!(read(&names, "other 5\n", Format::Text).unwrap(), [None; 3]);
         let error = error("vllm:num_requests_running 5\r\n", Format::Text).to_string();
-        assert!(
-            error.contains("line 1") && error.contains("carriage return"),
-            "{error}"
-        );
+        assert!(error.contains("line 1") && error.contains("carriage return"), "{error}");
     }
 
     #[test]
@@ -467,20 +363,12 @@ mod tests {
         let first_line = page.find('\n').unwrap() + 1;
         for cut in (1..page.len()).filter(|cut| *cut != first_line) {
             let outcome = read(&["running"], &page[..cut], Format::Text);
-            assert!(
-                matches!(outcome, Err(PageError::Cut { .. })),
-                "{:?}",
-                &page[..cut]
-            );
+            assert!(matches!(outcome, Err(PageError::Cut { .. })), "{:?}", &page[..cut]);
         }
         let page = format!("{page}# EOF\n");
         for cut in 0..page.len() - 1 {
             let outcome = read(&["running"], &page[..cut], Format::OpenMetrics);
-            assert!(
-                matches!(outcome, Err(PageError::Cut { .. })),
-                "{:?}",
-                &page[..cut]
-            );
+            assert!(matches!(outcome, Err(PageError::Cut { .. })), "{:?}", &page[..cut]);
         }
     }
 }

@@ -36,31 +36,13 @@ fn filtered(page: &[u8], format: Format, names: &Names) -> Result<Vec<Seen>, Pag
 }
 
 fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
-    let labels = sample
-        .labels
-        .iter()
-        .map(|(name, value)| (name.to_str().into(), value.to_str().into()));
-    (
-        sample.name.to_str().into(),
-        labels.collect(),
-        sample.value.to_bits(),
-        sample.timestamp_ms,
-    )
+    let labels = sample.labels.iter().map(|(name, value)| (name.to_str().into(), value.to_str().into()));
+    (sample.name.to_str().into(), labels.collect(), sample.value.to_bits(), sample.timestamp_ms)
 }
 
 fn metrics() -> Vec<Metric> {
-    let names = [
-        "inflight",
-        "kv_util",
-        "prompt_tokens_rate",
-        "m",
-        "n_total",
-        "vllm:x",
-    ];
-    names
-        .iter()
-        .map(|name| Catalogue::builtin().resolve(name).unwrap())
-        .collect()
+    let names = ["inflight", "kv_util", "prompt_tokens_rate", "m", "n_total", "vllm:x"];
+    names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect()
 }
 
 /// Every way to read a page; none may panic, and none may give a reading from a page it refuses.
@@ -80,20 +62,10 @@ fn modes_agree(page: &[u8], format: Format) -> Result<(), TestCaseError> {
         return Ok(());
     };
     // Blanks belong to a name before which they stand; such names cannot be asked for.
-    let names: BTreeSet<_> = all
-        .iter()
-        .map(|sample| sample.0.clone())
-        .filter(|n| !n.trim().is_empty())
-        .collect();
-    let half: BTreeSet<_> = names
-        .into_iter()
-        .filter(|n| !n.starts_with([' ', '\t']))
-        .step_by(2)
-        .collect();
-    let expected: Vec<_> = all
-        .into_iter()
-        .filter(|sample| half.contains(&sample.0))
-        .collect();
+    let names: BTreeSet<_> =
+        all.iter().map(|sample| sample.0.clone()).filter(|n| !n.trim().is_empty()).collect();
+    let half: BTreeSet<_> = names.into_iter().filter(|n| !n.starts_with([' ', '\t'])).step_by(2).collect();
+    let expected: Vec<_> = all.into_iter().filter(|sample| half.contains(&sample.0)).collect();
     let unterminated = format == Format::Text && !page.trim_ascii_end().is_empty() && {
         let end = page.iter().rposition(|b| !matches!(b, b' ' | b'\t'));
         end.is_some_and(|last| page[last] != b'\n')
@@ -164,24 +136,16 @@ struct Line {
 }
 
 fn line() -> impl Strategy<Value = Line> {
-    let name = prop::sample::select(vec![
-        "m",
-        "vllm:num_requests_running",
-        "vllm:num_requests_run",
-        "n_total",
-        "n",
-    ]);
+    let name =
+        prop::sample::select(vec!["m", "vllm:num_requests_running", "vllm:num_requests_run", "n_total", "n"]);
     let odd_name = "[a-zA-Z_:][a-zA-Z0-9_:]{0,40}";
     let random = vec(("[a-zA-Z_][a-zA-Z0-9_]{0,8}", any::<String>()), 0..4);
     // Neighbours that differ in one label, or at the end of one: the parser makes use of what they share.
     let pair = |name: &'static str, values: &'static [&'static str]| {
         prop::sample::select(values).prop_map(move |value| (name.to_owned(), value.to_owned()))
     };
-    let alike = (
-        pair("engine", &["0", "1"]),
-        pair("le", &["0", "1", "1,le=", "\"}"]),
-        pair("model", &["m", "m2"]),
-    );
+    let alike =
+        (pair("engine", &["0", "1"]), pair("le", &["0", "1", "1,le=", "\"}"]), pair("model", &["m", "m2"]));
     let labels = prop_oneof![random, alike.prop_map(|(a, b, c)| vec![a, b, c])];
     let value = prop_oneof![any::<f64>(), (0u32..1000).prop_map(f64::from)];
     (
@@ -204,18 +168,10 @@ fn render(lines: &[Line], format: Format, raw_line_feeds: bool) -> String {
         _ = write!(page, "# TYPE {} gauge\n{}", line.name, line.name);
         let escape = |value: &str| {
             let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            if raw_line_feeds {
-                value
-            } else {
-                value.replace('\n', "\\n")
-            }
+            if raw_line_feeds { value } else { value.replace('\n', "\\n") }
         };
         if !line.labels.is_empty() {
-            let labels: Vec<_> = line
-                .labels
-                .iter()
-                .map(|(n, v)| format!("{n}=\"{}\"", escape(v)))
-                .collect();
+            let labels: Vec<_> = line.labels.iter().map(|(n, v)| format!("{n}=\"{}\"", escape(v))).collect();
             _ = write!(page, "{{{}}}", labels.join(","));
         }
         _ = write!(page, " {}", line.value);
@@ -236,14 +192,7 @@ fn rendered_reads_back(lines: &[Line], format: Format, raw_line_feeds: bool) -> 
     let page = render(lines, format, raw_line_feeds);
     let expected: Vec<Seen> = lines
         .iter()
-        .map(|line| {
-            (
-                line.name.clone(),
-                line.labels.clone(),
-                line.value.to_bits(),
-                line.timestamp_ms,
-            )
-        })
+        .map(|line| (line.name.clone(), line.labels.clone(), line.value.to_bits(), line.timestamp_ms))
         .collect();
     prop_assert_eq!(full(page.as_bytes(), format), Some(expected));
     modes_agree(page.as_bytes(), format)

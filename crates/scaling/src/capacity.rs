@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Facts, Instant, PodState};
 
 /// A start that lasts longer is late, until the target's own starts are learned.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(15);
 /// How long a pod that lost readiness counts as silent rather than gone: an overloaded engine fails its probe.
-pub(crate) const LOST_READINESS_SPAN: Duration = Duration::from_secs(5 * 60);
+pub(crate) const LOST_READINESS_SPAN: Duration = Duration::from_mins(5);
 
 /// The pods of a target by what can be expected of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,8 +31,12 @@ impl Capacity {
             *match pod.state {
                 PodState::Ready { .. } => &mut capacity.ready,
                 PodState::Starting { since } if now - since <= START_LIMIT => &mut capacity.starting,
-                PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => &mut capacity.starting,
-                PodState::Starting { .. } | PodState::LostReadiness { .. } | PodState::Stuck => &mut capacity.stuck,
+                PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => {
+                    &mut capacity.starting
+                }
+                PodState::Starting { .. } | PodState::LostReadiness { .. } | PodState::Stuck => {
+                    &mut capacity.stuck
+                }
                 PodState::Leaving => &mut capacity.leaving,
             } += 1;
         }

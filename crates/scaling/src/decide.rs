@@ -183,7 +183,8 @@ fn propose_apa(
 fn combine(policy: &Policy, observation: &Observation, now: Instant, decision: &mut Decision) -> u32 {
     let current = decision.current;
     // Of equal proposals the first in the order of the policy speaks.
-    let Some(greatest) = decision.proposals.iter().rev().max_by_key(|proposal| proposal.replicas).copied() else {
+    let Some(greatest) = decision.proposals.iter().rev().max_by_key(|proposal| proposal.replicas).copied()
+    else {
         let reason = match lowering_off(policy, observation, now) {
             _ if observation.capacity.ready == 0 => Reason::NoReadyPods,
             Some(off) => Reason::LoweringOff(off),
@@ -252,13 +253,7 @@ fn stabilise(policy: &Policy, memory: &mut Memory, now: Instant, decision: &mut 
     stabilised
 }
 
-fn limit_rate(
-    rate: &RateLimits,
-    memory: &Memory,
-    now: Instant,
-    wanted: u32,
-    decision: &mut Decision,
-) -> u32 {
+fn limit_rate(rate: &RateLimits, memory: &Memory, now: Instant, wanted: u32, decision: &mut Decision) -> u32 {
     let current = decision.current;
     // What KPA remembers as wanted was cut by the same ceiling: the wake-up is due there, too.
     if wanted >= rate.ceiling && rate.ceiling_opens > now {

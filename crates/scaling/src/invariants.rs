@@ -16,11 +16,13 @@ pub fn violation(policy: &Policy, observation: &Observation, decision: &Decision
             "the replicas are within the bounds",
         ),
         (
-            decision.limited >= current || observation.signals.iter().all(|seen| seen.health == Health::Observed),
+            decision.limited >= current
+                || observation.signals.iter().all(|seen| seen.health == Health::Observed),
             "missing data never lowers",
         ),
         (
-            decision.limited >= current || !observation.signals.iter().any(crate::SignalObservation::below_half),
+            decision.limited >= current
+                || !observation.signals.iter().any(crate::SignalObservation::below_half),
             "less than half of the pods never lower",
         ),
         (decision.limited >= current || !observation.rollout, "a rollout never lowers"),

@@ -47,5 +47,5 @@ pub use memory::Memory;
 pub use numbers::significant;
 pub use observe::{Health, Observation, SignalObservation, observe};
 pub use policy::{ApaPolicy, KpaPolicy, MAX_SIGNALS, Policy, SignalPolicy, Strategy};
-pub use window::{MeanWindow, SlidingExtreme};
 pub use windlass_metrics::catalogue::Kind;
+pub use window::{MeanWindow, SlidingExtreme};

@@ -39,6 +39,8 @@ pub(crate) struct SignalMemory {
     pub(crate) panic_window: Option<MeanWindow>,
     /// The latest rounds: instant and total, oldest first.
     pub(crate) rounds: VecDeque<(Instant, f64)>,
+    /// When the signal was first looked at: nobody could be heard before.
+    pub(crate) observed_since: Option<Instant>,
     /// The first round after a start or a gap.
     pub(crate) unbroken_since: Option<Instant>,
     pub(crate) kpa: kpa::State,
@@ -95,9 +97,10 @@ impl SignalMemory {
     fn new(metric: &str) -> Self {
         Self {
             metric: metric.to_owned(),
-            window: MeanWindow::new(std::time::Duration::from_secs(60)),
+            window: MeanWindow::new(std::time::Duration::from_mins(1)),
             panic_window: None,
             rounds: VecDeque::with_capacity(RECENT_ROUNDS),
+            observed_since: None,
             unbroken_since: None,
             kpa: kpa::State::default(),
         }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::LOST_READINESS_SPAN;
 use crate::memory::SignalMemory;
 use crate::{
-    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, significant,
+    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy,
+    significant,
 };
 
 /// A pod silent for longer than this while others report is left out, and named.
-const LEFT_OUT_AFTER: Duration = Duration::from_secs(10 * 60);
+const LEFT_OUT_AFTER: Duration = Duration::from_mins(10);
 /// A surge is a total that held for this long …
 const SURGE_SPAN: Duration = Duration::from_millis(1_900);
 /// … in at least this many rounds. The span is 2 s less what a poll may come early.
@@ -101,7 +102,8 @@ pub fn observe(
         signals: signals
             .take(MAX_SIGNALS)
             .map(|((signal, memory), index)| {
-                let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), now);
+                let since = *memory.observed_since.get_or_insert(now);
+                let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), since, now);
                 observe_signal(signal, policy, facts, &tally, memory, now)
             })
             .collect(),
@@ -129,6 +131,7 @@ impl Tally {
         policy: &Policy,
         facts: &Facts,
         reading: impl Fn(crate::PodUid) -> Option<Reading>,
+        observed_since: Instant,
         now: Instant,
     ) -> Self {
         let fresh_span = policy.fresh_span();
@@ -141,7 +144,8 @@ impl Tally {
                     match newest {
                         Some(reading) if now - reading.received <= fresh_span => tally.add_fresh(reading),
                         newest => {
-                            let heard = newest.map_or(since, |reading| reading.received.max(since));
+                            let able = since.max(observed_since);
+                            let heard = newest.map_or(able, |reading| reading.received.max(able));
                             tally.add_unheard(now - heard, fresh_span, newest, signal.target);
                         }
                     }
@@ -261,4 +265,50 @@ fn surge(memory: &SignalMemory, now: Instant, fresh_span: Duration) -> Option<f6
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pod, PodUid};
+
+    /// Three pods, ready for long; `readings` are (pod, milliseconds, value); observed at each of `at` (milliseconds).
+    fn check(readings: &[(u128, u64, f64)], at: &[u64], health: Health, total: Option<f64>) {
+        let policy = Policy::kpa("inflight", crate::Kind::Additive, 20.0, 1..=10);
+        let instant = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut facts = Facts::new(3, Instant::ZERO);
+        let state = PodState::Ready { since: Instant::ZERO };
+        facts.set_pods((1..=3).map(|uid| Pod { uid: PodUid(uid), state }));
+        let (mut memory, mut known) = (Memory::new(&policy), Readings::default());
+        let mut seen = None;
+        for &now in at {
+            for &(pod, _, value) in readings.iter().filter(|(_, received, _)| *received == now) {
+                known.record(PodUid(pod), 0, value, instant(now));
+            }
+            seen = Some(observe(&policy, &facts, &known, &mut memory, instant(now)).signals[0]);
+        }
+        let seen = seen.unwrap();
+        assert_eq!((seen.health, seen.total), (health, total), "{readings:?} at {at:?}");
+    }
+
+    /// A PodAutoscaler made long after its pods: what nobody asked for is not silence.
+    #[test]
+    fn pods_that_could_not_be_heard_yet_are_not_silent() {
+        check(&[(1, 60_000, 30.0)], &[60_000], Health::NoRound, None);
+        check(&[(1, 60_000, 30.0), (2, 60_010, 30.0)], &[60_000, 60_010], Health::NoRound, None);
+        let all = [(1, 60_000, 30.0), (2, 60_010, 30.0), (3, 60_020, 30.0)];
+        check(&all, &[60_000, 60_010, 60_020], Health::Observed, Some(90.0));
+    }
+
+    #[test]
+    fn silence_is_filled_never_diluted() {
+        // The silent third carries its target: 20; two of three at 30 scale to 90.
+        let two = [(1, 64_000, 30.0), (2, 64_000, 30.0)];
+        check(&two, &[60_000, 64_000], Health::Observed, Some(90.0));
+        let low = [(1, 64_000, 5.0), (2, 64_000, 5.0)];
+        check(&low, &[60_000, 64_000], Health::Observed, Some(30.0));
+        // Below half coverage nothing is scaled up by coverage.
+        check(&[(1, 64_000, 90.0)], &[60_000, 64_000], Health::Observed, Some(130.0));
+        check(&[(1, 60_000, 30.0)], &[60_000, 64_000], Health::Blind, None);
+    }
 }

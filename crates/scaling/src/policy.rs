@@ -32,7 +32,7 @@ pub struct KpaPolicy {
 impl Default for KpaPolicy {
     fn default() -> Self {
         Self {
-            stable_window: Duration::from_secs(60),
+            stable_window: Duration::from_mins(1),
             panic_window: Duration::from_secs(10),
             panic_threshold: 2.0,
         }
@@ -52,7 +52,7 @@ pub struct ApaPolicy {
 
 impl Default for ApaPolicy {
     fn default() -> Self {
-        Self { window: Duration::from_secs(60), up_tolerance: 0.1, down_tolerance: 0.1 }
+        Self { window: Duration::from_mins(1), up_tolerance: 0.1, down_tolerance: 0.1 }
     }
 }
 
@@ -118,7 +118,7 @@ impl Policy {
             max_scale_up_rate: 2.0,
             max_scale_down_rate: 2.0,
             up_window: Duration::ZERO,
-            down_window: Duration::from_secs(300),
+            down_window: Duration::from_mins(5),
             activation_scale: 1,
             base_interval: Duration::from_secs(1),
         }
@@ -139,6 +139,6 @@ impl Policy {
 
     /// How long a signal must have been observed without a gap before anything is lowered.
     pub fn full_window(&self) -> Duration {
-        self.longest_window().max(Duration::from_secs(60))
+        self.longest_window().max(Duration::from_mins(1))
     }
 }

@@ -43,7 +43,12 @@ fn check<Case: DeserializeOwned>(file: &str, run: impl Fn(&Case) -> Result<usize
     }
     let total = cases.cases.len();
     println!("conformance: file={file} cases={total} steps={steps} passed={}", total - failures.len());
-    assert!(failures.is_empty(), "{} of {total} cases differ:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {total} cases differ:\n{}",
+        failures.len(),
+        failures[..failures.len().min(3)].join("\n")
+    );
 }
 
 #[derive(Deserialize)]

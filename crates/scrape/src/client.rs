@@ -53,7 +53,11 @@ impl Client {
     }
 
     /// A connection is kept only behind a complete answer.
-    fn keep(&mut self, connection: Connection, outcome: Result<Page, ScrapeError>) -> Result<Page, ScrapeError> {
+    fn keep(
+        &mut self,
+        connection: Connection,
+        outcome: Result<Page, ScrapeError>,
+    ) -> Result<Page, ScrapeError> {
         if outcome.is_ok() && !connection.sender.is_closed() {
             self.connection = Some(connection);
         }
@@ -77,13 +81,13 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection, ScrapeError> {
     Ok(Connection { sender, driver })
 }
 
-async fn request(
-    sender: &mut SendRequest<Empty<Bytes>>,
-    endpoint: &Endpoint,
-) -> Result<Page, ScrapeError> {
+async fn request(sender: &mut SendRequest<Empty<Bytes>>, endpoint: &Endpoint) -> Result<Page, ScrapeError> {
     let request = http::Request::get(&endpoint.path)
         .header(http::header::HOST, endpoint.address.to_string())
-        .header(http::header::ACCEPT, "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5")
+        .header(
+            http::header::ACCEPT,
+            "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5",
+        )
         .header(http::header::USER_AGENT, concat!("windlass/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())?;
     let response = sender.send_request(request).await?;
@@ -91,7 +95,8 @@ async fn request(
         return Err(ScrapeError::Status(response.status()));
     }
     let content_type = response.headers().get(http::header::CONTENT_TYPE);
-    let format = Format::from_content_type(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default());
+    let format =
+        Format::from_content_type(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default());
     let mut body = response.into_body();
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use windlass_metrics::{CounterRate, Reading, Sample, Wanted};
 
 use crate::ScrapeError;
-use crate::client::Client;
+use crate::client::{Client, Page};
+
+/// Where engines have their page, whatever an object says: AIBrix ignores the path and asks here.
+const DEFAULT_PATH: &str = "/metrics";
 
 /// Where a page is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,7 +111,7 @@ impl PolledPod {
     }
 
     async fn poll(&mut self) -> Outcome {
-        let page = tokio::time::timeout(self.deadline, self.client.fetch(&self.endpoint)).await;
+        let page = tokio::time::timeout(self.deadline, self.fetch()).await;
         let received = Instant::now();
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
@@ -121,6 +125,18 @@ impl PolledPod {
             }
         };
         Outcome { received, values }
+    }
+
+    /// The declared path, and where there is nothing the default one.
+    async fn fetch(&mut self) -> Result<Page, ScrapeError> {
+        let page = self.client.fetch(&self.endpoint).await;
+        match page {
+            Err(ScrapeError::Status(StatusCode::NOT_FOUND)) if self.endpoint.path != DEFAULT_PATH => {
+                let default = Endpoint { path: DEFAULT_PATH.to_owned(), ..self.endpoint.clone() };
+                self.client.fetch(&default).await
+            }
+            page => page,
+        }
     }
 
     fn values(&mut self, received: Instant) -> Vec<Option<f64>> {

@@ -1,5 +1,7 @@
 //! Pollers against real sockets that behave and misbehave.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +50,11 @@ async fn serve(behaviour: Behaviour) -> (SocketAddr, UnboundedReceiver<usize>) {
     (address, seen)
 }
 
-async fn answer_all(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<std::sync::atomic::AtomicUsize>) {
+async fn answer_all(
+    mut stream: TcpStream,
+    behaviour: Behaviour,
+    requests: Arc<std::sync::atomic::AtomicUsize>,
+) {
     let mut request = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -58,8 +64,12 @@ async fn answer_all(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<s
                 Ok(length) => request.extend_from_slice(&chunk[..length]),
             }
         }
-        assert!(request.starts_with(b"GET /metrics HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&request));
+        let known = request.starts_with(b"GET /metrics HTTP/1.1\r\n");
         request.clear();
+        if !known {
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+            continue;
+        }
         match behaviour(requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
             Answer::Page(body) => {
                 let answer = [head(body.len()), body.into_bytes()].concat();
@@ -71,7 +81,7 @@ async fn answer_all(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<s
                 let _ = stream.write_all(&bytes).await;
                 return;
             }
-            Answer::Hang => sleep(Duration::from_secs(3600)).await,
+            Answer::Hang => sleep(Duration::from_hours(1)).await,
             Answer::OneByteASecond => loop {
                 if stream.write_all(b"H").await.is_err() {
                     return;
@@ -83,10 +93,14 @@ async fn answer_all(mut stream: TcpStream, behaviour: Behaviour, requests: Arc<s
 }
 
 fn poll(address: SocketAddr) -> (Poller, UnboundedReceiver<Outcome>) {
+    poll_path(address, "/metrics")
+}
+
+fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outcome>) {
     let metrics = ["queue", "absent"].map(|name| Catalogue::builtin().resolve(name).unwrap());
     let (sender, outcomes) = mpsc::unbounded_channel();
     let poller = Poller::spawn(
-        Endpoint { address, path: "/metrics".into() },
+        Endpoint { address, path: path.into() },
         Schedule { interval: INTERVAL, origin: Instant::now() },
         Arc::new(Wanted::new(&metrics)),
         move |outcome| drop(sender.send(outcome)),
@@ -184,6 +198,13 @@ async fn counters_are_rates_once_two_readings_are_there() {
     let rate = outcomes.recv().await.unwrap().values.unwrap()[0].unwrap();
     assert!(rate > 0.0, "{rate}");
     assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]", "the counter fell");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_there_falls_back_to_the_default() {
+    let (address, _connections) = serve(|_| page(PAGE)).await;
+    let (_poller, mut outcomes) = poll_path(address, "/elsewhere");
+    assert_eq!(shown(&outcomes.recv().await.unwrap()), GOOD);
 }
 
 #[tokio::test]

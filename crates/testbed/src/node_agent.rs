@@ -60,14 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            network: 20,
-            nodes: 4,
-            gpus_per_node: 8,
-            cpu: 64,
-            memory_gib: 512,
-            pods_per_node: 500,
-        }
+        Self { network: 20, nodes: 4, gpus_per_node: 8, cpu: 64, memory_gib: 512, pods_per_node: 500 }
     }
 }
 
@@ -105,10 +98,7 @@ impl NodeAgent {
         }
         let calls = Calls::new(client);
         nodes::create(&calls, &options).await?;
-        let agent = Self {
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        };
+        let agent = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
         let hosts =
             (0..options.nodes).map(|index| (nodes::name(index), nodes::address(options.network, index)));
         let kubelets = Kubelets {

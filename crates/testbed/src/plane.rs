@@ -224,14 +224,8 @@ impl Plane {
 
     /// A new client of the API server as administrator. It belongs to the tokio runtime it is made in.
     pub fn client(&self) -> Result<kube::Client, Error> {
-        let client_error = |reason: String| Error::Client {
-            path: self.kubeconfig(),
-            reason,
-        };
-        let config = self
-            .config
-            .clone()
-            .ok_or_else(|| client_error("the plane is not ready".into()))?;
+        let client_error = |reason: String| Error::Client { path: self.kubeconfig(), reason };
+        let config = self.config.clone().ok_or_else(|| client_error("the plane is not ready".into()))?;
         kube::Client::try_from(config).map_err(|error| client_error(error.to_string()))
     }
 
@@ -252,11 +246,7 @@ impl Plane {
     pub async fn shutdown(mut self) -> Result<(), Error> {
         let (name, dir) = (self.record.name.clone(), self.dir.clone());
         let ended = tokio::task::spawn_blocking(move || self.end()).await;
-        if ended.is_err() || dir.exists() {
-            Err(Error::DidNotEnd(name, dir))
-        } else {
-            Ok(())
-        }
+        if ended.is_err() || dir.exists() { Err(Error::DidNotEnd(name, dir)) } else { Ok(()) }
     }
 
     /// Closes the pipe, which ends the servers, and collects them; the reaper kills who is late and cleans up.
@@ -355,11 +345,7 @@ pub async fn down(name: &str) -> Result<(), Error> {
     }
     // The reaper itself was killed. Another one with nothing to wait for does its work.
     components::reap_now(&record.binary, &dir)?;
-    if gone(&dir, &record).await? {
-        Ok(())
-    } else {
-        Err(Error::DidNotEnd(name.to_owned(), dir))
-    }
+    if gone(&dir, &record).await? { Ok(()) } else { Err(Error::DidNotEnd(name.to_owned(), dir)) }
 }
 
 /// Waits for a plane's owner and directory to go, and says whether they did: not in time, or left with nobody to do it.

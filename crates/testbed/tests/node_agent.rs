@@ -26,10 +26,7 @@ async fn start_plane(name: &str) -> Plane {
 }
 
 async fn start_agent(plane: &Plane, options: Options) -> NodeAgent {
-    let options = Options {
-        network: plane.network(),
-        ..options
-    };
+    let options = Options { network: plane.network(), ..options };
     NodeAgent::start(plane.client().unwrap(), options).await.unwrap()
 }
 
@@ -52,10 +49,7 @@ impl Bench {
     async fn new(plane: &Plane, namespace: &str) -> Self {
         let client = plane.client().unwrap();
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-        Api::<Namespace>::all(client.clone())
-            .create(&PostParams::default(), &object)
-            .await
-            .unwrap();
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         Self {
             pods: Api::namespaced(client.clone(), namespace),
             deployments: Api::namespaced(client, namespace),
@@ -83,29 +77,19 @@ impl Bench {
             },
         });
         if let Value::Object(fields) = pod {
-            deployment["spec"]["template"]["spec"]
-                .as_object_mut()
-                .unwrap()
-                .extend(fields);
+            deployment["spec"]["template"]["spec"].as_object_mut().unwrap().extend(fields);
         }
         let deployment = serde_json::from_value(deployment).unwrap();
-        self.deployments
-            .create(&PostParams::default(), &deployment)
-            .await
-            .unwrap();
+        self.deployments.create(&PostParams::default(), &deployment).await.unwrap();
     }
 
     async fn patch_deployment(&self, patch: Value) {
-        self.deployments
-            .patch(APP, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap();
+        self.deployments.patch(APP, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     async fn annotate(&self, key: &str, value: Option<&str>) {
         let key = format!("testbed.windlass.dev/{key}");
-        self.patch_deployment(json!({"metadata": {"annotations": {key: value}}}))
-            .await;
+        self.patch_deployment(json!({"metadata": {"annotations": {key: value}}})).await;
     }
 
     async fn pods(&self) -> Vec<Pod> {
@@ -114,13 +98,7 @@ impl Bench {
 
     async fn ready(&self, count: i32) {
         eventually(&format!("{count} ready pods in {}", self.namespace), async || {
-            let status = self
-                .deployments
-                .get_status(APP)
-                .await
-                .unwrap()
-                .status
-                .unwrap_or_default();
+            let status = self.deployments.get_status(APP).await.unwrap().status.unwrap_or_default();
             status.ready_replicas.unwrap_or(0) == count && status.replicas.unwrap_or(0) == count
         })
         .await;
@@ -142,40 +120,22 @@ impl Bench {
 
     async fn delete(&self) {
         let addresses: Vec<_> = self.pods().await.iter().map(address).collect();
-        self.deployments
-            .delete(APP, &DeleteParams::background())
-            .await
-            .unwrap();
+        self.deployments.delete(APP, &DeleteParams::background()).await.unwrap();
         eventually("all pods gone", async || self.pods().await.is_empty()).await;
         for address in addresses {
-            assert_eq!(
-                scrape(address).await,
-                Scrape::Refused,
-                "{address} after the deletion"
-            );
+            assert_eq!(scrape(address).await, Scrape::Refused, "{address} after the deletion");
         }
     }
 }
 
 fn address(pod: &Pod) -> IpAddr {
     let status = pod.status.as_ref().unwrap();
-    status
-        .pod_ip
-        .as_ref()
-        .unwrap_or_else(|| panic!("{} has no address", pod.name_any()))
-        .parse()
-        .unwrap()
+    status.pod_ip.as_ref().unwrap_or_else(|| panic!("{} has no address", pod.name_any())).parse().unwrap()
 }
 
 fn condition(pod: &Pod, kind: &str) -> String {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .filter(|condition| condition.type_ == kind)
-        .map(|condition| condition.status.clone())
-        .collect()
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.filter(|condition| condition.type_ == kind).map(|condition| condition.status.clone()).collect()
 }
 
 #[derive(Debug, PartialEq)]
@@ -202,9 +162,8 @@ async fn scrape(address: IpAddr) -> Scrape {
     }
     match answer[9..12].parse().unwrap() {
         200 => {
-            let series = answer
-                .lines()
-                .filter(|line| line.starts_with("vllm:avg_prompt_throughput_toks_per_s{"));
+            let series =
+                answer.lines().filter(|line| line.starts_with("vllm:avg_prompt_throughput_toks_per_s{"));
             let values = series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
             Scrape::Share(values.sum())
         }
@@ -231,9 +190,7 @@ async fn engines_share_a_total(plane: &Plane) {
     let bench = Bench::new(plane, "share").await;
     bench.deploy(3, Value::Null, Value::Null).await;
     bench.ready(3).await;
-    bench
-        .every_pod("a third each", |scrape| *scrape == Scrape::Share(100.0 / 3.0))
-        .await;
+    bench.every_pod("a third each", |scrape| *scrape == Scrape::Share(100.0 / 3.0)).await;
     let pods = bench.pods().await;
     for pod in &pods {
         for kind in ["PodScheduled", "Initialized", "ContainersReady", "Ready"] {
@@ -242,70 +199,36 @@ async fn engines_share_a_total(plane: &Plane) {
         let status = pod.status.as_ref().unwrap();
         assert_eq!(status.phase.as_deref(), Some("Running"));
         assert!(status.start_time.is_some() && status.host_ip.is_some());
-        assert!(
-            status
-                .container_statuses
-                .as_ref()
-                .unwrap()
-                .iter()
-                .all(|status| status.ready)
-        );
-        let IpAddr::V4(address) = address(pod) else {
-            panic!("{status:?}")
-        };
+        assert!(status.container_statuses.as_ref().unwrap().iter().all(|status| status.ready));
+        let IpAddr::V4(address) = address(pod) else { panic!("{status:?}") };
         assert_eq!(address.octets()[..2], [127, plane.network()]);
     }
     bench.patch_deployment(json!({"spec": {"replicas": 5}})).await;
     bench.ready(5).await;
-    bench
-        .every_pod("a fifth each", |scrape| *scrape == Scrape::Share(20.0))
-        .await;
+    bench.every_pod("a fifth each", |scrape| *scrape == Scrape::Share(20.0)).await;
     bench.delete().await;
 }
 
 async fn annotations_act_at_run_time(plane: &Plane) {
     let bench = Bench::new(plane, "annotations").await;
-    bench
-        .deploy(2, json!({"testbed.windlass.dev/total": "a lot"}), Value::Null)
-        .await;
+    bench.deploy(2, json!({"testbed.windlass.dev/total": "a lot"}), Value::Null).await;
     bench.ready(2).await;
-    bench
-        .every_pod("the default of what cannot be read", |scrape| {
-            *scrape == Scrape::Share(50.0)
-        })
-        .await;
+    bench.every_pod("the default of what cannot be read", |scrape| *scrape == Scrape::Share(50.0)).await;
     let before: Vec<_> = bench.pods().await.iter().map(ResourceExt::name_any).collect();
     bench.annotate("total", Some("300")).await;
-    bench
-        .every_pod("another total", |scrape| *scrape == Scrape::Share(150.0))
-        .await;
+    bench.every_pod("another total", |scrape| *scrape == Scrape::Share(150.0)).await;
     bench.annotate("fault", Some("http500")).await;
-    bench
-        .every_pod("status 500", |scrape| *scrape == Scrape::Status(500))
-        .await;
+    bench.every_pod("status 500", |scrape| *scrape == Scrape::Status(500)).await;
     bench.annotate("fault", Some("refuse")).await;
-    bench
-        .every_pod("refusal", |scrape| *scrape == Scrape::Refused)
-        .await;
+    bench.every_pod("refusal", |scrape| *scrape == Scrape::Refused).await;
     bench.annotate("fault", None).await;
-    bench
-        .every_pod("recovery", |scrape| *scrape == Scrape::Share(150.0))
-        .await;
+    bench.every_pod("recovery", |scrape| *scrape == Scrape::Share(150.0)).await;
 
-    let [sick, well] = &bench.pods().await[..] else {
-        panic!("two pods")
-    };
+    let [sick, well] = &bench.pods().await[..] else { panic!("two pods") };
     let fault =
         Patch::Merge(json!({"metadata": {"annotations": {"testbed.windlass.dev/fault": "redirect"}}}));
-    bench
-        .pods
-        .patch(&sick.name_any(), &PatchParams::default(), &fault)
-        .await
-        .unwrap();
-    eventually("a fault of one pod", async || {
-        scrape(address(sick)).await == Scrape::Status(302)
-    })
-    .await;
+    bench.pods.patch(&sick.name_any(), &PatchParams::default(), &fault).await.unwrap();
+    eventually("a fault of one pod", async || scrape(address(sick)).await == Scrape::Status(302)).await;
     assert_eq!(scrape(address(well)).await, Scrape::Share(150.0));
 
     let after: Vec<_> = bench.pods().await.iter().map(ResourceExt::name_any).collect();
@@ -315,14 +238,9 @@ async fn annotations_act_at_run_time(plane: &Plane) {
 
 async fn a_starting_pod_refuses_connections(plane: &Plane) {
     let bench = Bench::new(plane, "start").await;
-    bench
-        .deploy(1, json!({"testbed.windlass.dev/start": "1h"}), Value::Null)
-        .await;
-    let running = |pod: &Pod| {
-        pod.status
-            .as_ref()
-            .is_some_and(|status| status.phase.as_deref() == Some("Running"))
-    };
+    bench.deploy(1, json!({"testbed.windlass.dev/start": "1h"}), Value::Null).await;
+    let running =
+        |pod: &Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"));
     eventually("a running pod", async || bench.pods().await.iter().any(running)).await;
     let pods = bench.pods().await;
     assert_eq!(condition(&pods[0], "Ready"), "False");
@@ -333,47 +251,27 @@ async fn a_starting_pod_refuses_connections(plane: &Plane) {
 async fn a_deleted_pod_serves_for_its_drain_time(plane: &Plane) {
     let bench = Bench::new(plane, "drain").await;
     let pod = json!({"terminationGracePeriodSeconds": 3600});
-    bench
-        .deploy(1, json!({"testbed.windlass.dev/terminate": "1h"}), pod)
-        .await;
+    bench.deploy(1, json!({"testbed.windlass.dev/terminate": "1h"}), pod).await;
     bench.ready(1).await;
     let pods = bench.pods().await;
-    bench
-        .deployments
-        .delete(APP, &DeleteParams::background())
-        .await
-        .unwrap();
+    bench.deployments.delete(APP, &DeleteParams::background()).await.unwrap();
     let draining =
         |pod: &Pod| pod.metadata.deletion_timestamp.is_some() && condition(pod, "Ready") == "False";
-    eventually("a pod that drains", async || {
-        bench.pods().await.iter().any(draining)
-    })
-    .await;
+    eventually("a pod that drains", async || bench.pods().await.iter().any(draining)).await;
     assert_eq!(scrape(address(&pods[0])).await, Scrape::Share(100.0));
     // A second deletion with a shorter grace period ends the drain.
     let name = pods[0].name_any();
-    bench
-        .pods
-        .delete(&name, &DeleteParams::default().grace_period(1))
-        .await
-        .unwrap();
-    eventually("the end of the grace period", async || {
-        bench.pods().await.is_empty()
-    })
-    .await;
+    bench.pods.delete(&name, &DeleteParams::default().grace_period(1)).await.unwrap();
+    eventually("the end of the grace period", async || bench.pods().await.is_empty()).await;
     assert_eq!(scrape(address(&pods[0])).await, Scrape::Refused);
 }
 
 async fn pods_of_other_images_are_not_served(plane: &Plane) {
     let bench = Bench::new(plane, "other").await;
     let containers = json!([{"name": "web", "image": "nginx", "ports": [{"containerPort": 8000}]}]);
-    bench
-        .deploy(1, Value::Null, json!({"containers": containers}))
-        .await;
+    bench.deploy(1, Value::Null, json!({"containers": containers})).await;
     bench.ready(1).await;
-    bench
-        .every_pod("nobody listens", |scrape| *scrape == Scrape::Refused)
-        .await;
+    bench.every_pod("nobody listens", |scrape| *scrape == Scrape::Refused).await;
     bench.delete().await;
 }
 
@@ -398,38 +296,20 @@ async fn an_agent_takes_over_what_is_there(plane: &Plane, agent: NodeAgent) {
     bench.deploy(3, Value::Null, Value::Null).await;
     bench.ready(3).await;
     let by_name = async || -> BTreeMap<_, _> {
-        bench
-            .pods()
-            .await
-            .iter()
-            .map(|pod| (pod.name_any(), address(pod)))
-            .collect()
+        bench.pods().await.iter().map(|pod| (pod.name_any(), address(pod))).collect()
     };
     let before = by_name().await;
     agent.stop().await;
     for address in before.values() {
-        assert_eq!(
-            scrape(*address).await,
-            Scrape::Refused,
-            "{address} without an agent"
-        );
+        assert_eq!(scrape(*address).await, Scrape::Refused, "{address} without an agent");
     }
     bench.patch_deployment(json!({"spec": {"replicas": 4}})).await;
     let agent = start_agent(plane, Options::default()).await;
     bench.ready(4).await;
-    bench
-        .every_pod("a quarter each", |scrape| *scrape == Scrape::Share(25.0))
-        .await;
+    bench.every_pod("a quarter each", |scrape| *scrape == Scrape::Share(25.0)).await;
     let after = by_name().await;
-    assert!(
-        before.iter().all(|pod| after.get(pod.0) == Some(pod.1)),
-        "{before:?} {after:?}"
-    );
-    assert_eq!(
-        after.values().collect::<std::collections::BTreeSet<_>>().len(),
-        4,
-        "{after:?}"
-    );
+    assert!(before.iter().all(|pod| after.get(pod.0) == Some(pod.1)), "{before:?} {after:?}");
+    assert_eq!(after.values().collect::<std::collections::BTreeSet<_>>().len(), 4, "{after:?}");
     bench.delete().await;
     agent.stop().await;
 }
@@ -438,33 +318,17 @@ async fn an_agent_takes_over_what_is_there(plane: &Plane, agent: NodeAgent) {
 #[ignore = "a load test: prints how long a thousand pods take"]
 async fn a_thousand_pods() {
     let plane = start_plane("thousand").await;
-    let agent = start_agent(
-        &plane,
-        Options {
-            gpus_per_node: 300,
-            ..Options::default()
-        },
-    )
-    .await;
+    let agent = start_agent(&plane, Options { gpus_per_node: 300, ..Options::default() }).await;
     let bench = Bench::new(&plane, "thousand").await;
     let begun = Instant::now();
-    bench
-        .deploy(
-            1000,
-            json!({"testbed.windlass.dev/start": "lognormal(1s,0.4)"}),
-            Value::Null,
-        )
-        .await;
+    bench.deploy(1000, json!({"testbed.windlass.dev/start": "lognormal(1s,0.4)"}), Value::Null).await;
     bench.ready(1000).await;
     println!("1,000 pods ready after {:?}", begun.elapsed());
     let begun = Instant::now();
     for pod in bench.pods().await {
         assert_eq!(scrape(address(&pod)).await, Scrape::Share(0.1));
     }
-    println!(
-        "1,000 scrapes, each with its own connection, one after the other: {:?}",
-        begun.elapsed()
-    );
+    println!("1,000 scrapes, each with its own connection, one after the other: {:?}", begun.elapsed());
     let begun = Instant::now();
     bench.delete().await;
     println!("all gone after {:?}", begun.elapsed());

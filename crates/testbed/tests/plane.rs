@@ -23,10 +23,7 @@ fn unique(name: &str) -> String {
 
 fn options(name: &str) -> Options {
     let binary = plane::build(&mut |line| eprintln!("{line}")).unwrap();
-    Options {
-        name: name.to_owned(),
-        binary,
-    }
+    Options { name: name.to_owned(), binary }
 }
 
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
@@ -49,47 +46,20 @@ fn processes_of(state_dir: &Path) -> Vec<String> {
         })
     };
     let entries = std::fs::read_dir("/proc").unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(names_it)
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(names_it).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plane_serves_and_ends() {
     let options = options(&unique("serves"));
     let mut plane = plane::up(&options).await.unwrap();
-    assert!(
-        plane.server_version().starts_with("v1."),
-        "{}",
-        plane.server_version()
-    );
+    assert!(plane.server_version().starts_with("v1."), "{}", plane.server_version());
     assert!((20..=119).contains(&plane.network()));
 
     let status = plane::find(plane.name()).unwrap().expect("it is up");
-    let names: Vec<&str> = status
-        .processes
-        .iter()
-        .map(|process| process.name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "up",
-            "reaper",
-            "etcd",
-            "apiserver",
-            "controller-manager",
-            "scheduler"
-        ]
-    );
-    assert!(
-        status
-            .processes
-            .iter()
-            .all(|process| process.resident_bytes.is_some()),
-        "{status:?}"
-    );
+    let names: Vec<&str> = status.processes.iter().map(|process| process.name.as_str()).collect();
+    assert_eq!(names, ["up", "reaper", "etcd", "apiserver", "controller-manager", "scheduler"]);
+    assert!(status.processes.iter().all(|process| process.resident_bytes.is_some()), "{status:?}");
     assert_eq!(status.server_version.as_deref(), Some(plane.server_version()));
 
     refuses_the_same_name(&options).await;
@@ -108,10 +78,7 @@ async fn a_plane_serves_and_ends() {
 
 async fn refuses_the_same_name(options: &Options) {
     let refusal = plane::up(options).await.unwrap_err();
-    assert!(
-        matches!(refusal, Error::NameInUse { owner, .. } if owner == std::process::id()),
-        "{refusal}"
-    );
+    assert!(matches!(refusal, Error::NameInUse { owner, .. } if owner == std::process::id()), "{refusal}");
 }
 
 /// The scheduler leaves it Pending, for want of nodes, and says so.
@@ -129,21 +96,11 @@ async fn a_deployment_gets_a_pending_pod(plane: &Plane) {
             },
         },
     }));
-    deployments
-        .create(&PostParams::default(), &deployment.unwrap())
-        .await
-        .unwrap();
+    deployments.create(&PostParams::default(), &deployment.unwrap()).await.unwrap();
     let pods: Api<Pod> = Api::default_namespaced(client);
     eventually("a pod that the scheduler has looked at", async || {
-        let pods = pods
-            .list(&ListParams::default().labels("app=llama"))
-            .await
-            .unwrap()
-            .items;
-        let status = pods
-            .first()
-            .and_then(|pod| pod.status.clone())
-            .unwrap_or_default();
+        let pods = pods.list(&ListParams::default().labels("app=llama")).await.unwrap().items;
+        let status = pods.first().and_then(|pod| pod.status.clone()).unwrap_or_default();
         assert!(pods.len() <= 1, "{pods:?}");
         let unschedulable = status.conditions.unwrap_or_default().iter().any(|condition| {
             condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("Unschedulable")
@@ -155,28 +112,15 @@ async fn a_deployment_gets_a_pending_pod(plane: &Plane) {
 
 fn kubectl_is_kubectl(plane: &Plane) {
     let check = |arguments: &str, code: i32, stdout: &str, stderr: &str| {
-        let output = plane::kubectl_command(plane.name())
-            .unwrap()
-            .args(arguments.split(' '))
-            .output()
-            .unwrap();
+        let output =
+            plane::kubectl_command(plane.name()).unwrap().args(arguments.split(' ')).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments}: {}",
-            text(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), stdout, "{arguments}");
         assert_eq!(text(&output.stderr), stderr, "{arguments}");
     };
     check("get deployments -o name", 0, "deployment.apps/llama\n", "");
-    check(
-        "get pod nope",
-        1,
-        "",
-        "Error from server (NotFound): pods \"nope\" not found\n",
-    );
+    check("get pod nope", 1, "", "Error from server (NotFound): pods \"nope\" not found\n");
     check(
         "auth can-i delete nodes --as=bob",
         1,
@@ -200,14 +144,8 @@ impl Owner {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        assert!(
-            lines.map_while(Result::ok).any(|line| line == "up"),
-            "the owner of {name} ended early"
-        );
-        Self {
-            name: name.to_owned(),
-            process,
-        }
+        assert!(lines.map_while(Result::ok).any(|line| line == "up"), "the owner of {name} ended early");
+        Self { name: name.to_owned(), process }
     }
 }
 
@@ -265,15 +203,8 @@ async fn down_from_another_process_leaves_nothing() {
 async fn down_cleans_up_after_a_killed_reaper() {
     leaves_nothing("unreaped", async |owner| {
         let status = plane::find(&owner.name).unwrap().unwrap();
-        let reaper = status
-            .processes
-            .iter()
-            .find(|process| process.name == "reaper")
-            .unwrap();
-        let kill = Command::new("kill")
-            .args(["-9", &reaper.pid.to_string()])
-            .status()
-            .unwrap();
+        let reaper = status.processes.iter().find(|process| process.name == "reaper").unwrap();
+        let kill = Command::new("kill").args(["-9", &reaper.pid.to_string()]).status().unwrap();
         assert!(kill.success());
         owner.process.kill().unwrap();
         owner.process.wait().unwrap();

@@ -56,6 +56,6 @@ async fn stdin_ended(wanted: bool) {
         });
         let _ = end.await;
     } else {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -15,7 +15,7 @@ const DEPLOYMENT: &str = "docs/development/app/deployment.yaml";
 const SAMPLE: &str = "config/samples/autoscaling_v1alpha1_mock_llama.yaml";
 const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
 /// The walk-through takes seconds; a step that takes longer than this has failed.
-const STEP_WITHIN: Duration = Duration::from_secs(60);
+const STEP_WITHIN: Duration = Duration::from_mins(1);
 /// How long the fixed point is watched at the end.
 const CALM: Duration = Duration::from_secs(10);
 

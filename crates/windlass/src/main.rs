@@ -23,7 +23,7 @@ struct Arguments {
 enum Command {
     /// Run the controller against the cluster of the kubeconfig, or the one it runs in.
     Controller(controller::Arguments),
-    /// Print the CustomResourceDefinition of PodAutoscaler.
+    /// Print the `CustomResourceDefinition` of `PodAutoscaler`.
     Crd,
     /// A real control plane on loopback with simulated nodes and engines.
     #[cfg(feature = "testbed")]

@@ -122,7 +122,11 @@ fn status(name: &str) -> anyhow::Result<ExitCode> {
     };
     let age = SystemTime::now().duration_since(status.since).unwrap_or_default();
     let version = status.server_version.as_deref().unwrap_or("starting");
-    println!("testbed {name}: Kubernetes {version}, network 127.{}.0.0/16, up for {} s", status.network, age.as_secs());
+    println!(
+        "testbed {name}: Kubernetes {version}, network 127.{}.0.0/16, up for {} s",
+        status.network,
+        age.as_secs()
+    );
     println!("export KUBECONFIG={}", status.kubeconfig.display());
     for process in &status.processes {
         match process.resident_bytes {

@@ -142,10 +142,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// The catalogue this program was built with.
     pub fn builtin() -> &'static Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "the text is part of the binary, and a test reads it"
-        )]
+        #[expect(clippy::expect_used, reason = "the text is part of the binary, and a test reads it")]
         static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
             Catalogue::parse(include_str!("catalogue.toml")).expect("the built-in catalogue")
         });
@@ -168,33 +165,15 @@ impl Catalogue {
             self.metrics[row].clone()
         } else if let Some(&(row, alias)) = self.by_series.get(name) {
             let metric = &self.metrics[row];
-            Metric {
-                aliases: vec![metric.aliases[alias].clone()],
-                ..metric.clone()
-            }
+            Metric { aliases: vec![metric.aliases[alias].clone()], ..metric.clone() }
         } else {
             return Ok(custom(name));
         };
-        if known
-            .aliases
-            .iter()
-            .all(|alias| alias.series_type == SeriesType::Histogram)
-        {
-            let series = known
-                .aliases
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(" or ");
-            return Err(ResolveError::Histogram {
-                name: name.to_owned(),
-                series,
-            });
+        if known.aliases.iter().all(|alias| alias.series_type == SeriesType::Histogram) {
+            let series = known.aliases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+            return Err(ResolveError::Histogram { name: name.to_owned(), series });
         }
-        Ok(Metric {
-            name: name.to_owned(),
-            ..known
-        })
+        Ok(Metric { name: name.to_owned(), ..known })
     }
 }
 
@@ -224,6 +203,5 @@ fn is_metric_name(name: &str) -> bool {
 
 /// A counter's name in the other spelling: with `_total`, or without.
 pub(crate) fn other_counter_name(name: &str) -> String {
-    name.strip_suffix("_total")
-        .map_or_else(|| format!("{name}_total"), str::to_owned)
+    name.strip_suffix("_total").map_or_else(|| format!("{name}_total"), str::to_owned)
 }

@@ -68,11 +68,7 @@ struct Series {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(page: &'a [u8]) -> Self {
-        Self {
-            page,
-            pos: 0,
-            previous: Series::default(),
-        }
+        Self { page, pos: 0, previous: Series::default() }
     }
 
     pub(super) fn peek(&self) -> Option<u8> {
@@ -129,11 +125,7 @@ impl<'a> Cursor<'a> {
     /// A label name, quoted or not; without its quotes.
     #[inline]
     pub(super) fn label_name(&mut self) -> Option<&'a [u8]> {
-        if self.peek() == Some(b'"') {
-            self.quoted()
-        } else {
-            self.ident(LABEL_START, LABEL)
-        }
+        if self.peek() == Some(b'"') { self.quoted() } else { self.ident(LABEL_START, LABEL) }
     }
 
     /// A quoted string, without its quotes; the position stays where it is if there is none.
@@ -157,11 +149,7 @@ impl<'a> Cursor<'a> {
 
     /// A metric name in metadata, quoted or not.
     pub(super) fn metadata_name(&mut self) -> Option<&'a [u8]> {
-        if self.peek() == Some(b'"') {
-            self.quoted().filter(|name| is_utf8(name))
-        } else {
-            self.name()
-        }
+        if self.peek() == Some(b'"') { self.quoted().filter(|name| is_utf8(name)) } else { self.name() }
     }
 
     /// Name and labels of a sample. `line_start` is where the name begins: in text, blanks before it belong to it.
@@ -184,14 +172,7 @@ impl<'a> Cursor<'a> {
                 return Ok((&self.page[line_start..name_end], Labels::default()));
             }
             let at = self.pos;
-            Series {
-                line_start,
-                name_end,
-                labels: at,
-                bound: at,
-                bound_end: at,
-                end: at,
-            }
+            Series { line_start, name_end, labels: at, bound: at, bound_end: at, end: at }
         };
         let outside = &self.page[line_start..series.name_end];
         let inside = self.braces(kind, &mut series)?;
@@ -201,10 +182,7 @@ impl<'a> Cursor<'a> {
             ([], None) => Err(Problem::NameMissing),
             (_, Some(_)) => Err(Problem::NameTwice),
             (_, None) => {
-                self.previous = Series {
-                    end: self.pos,
-                    ..series
-                };
+                self.previous = Series { end: self.pos, ..series };
                 Ok((outside, labels))
             }
         }
@@ -221,14 +199,7 @@ impl<'a> Cursor<'a> {
         self.pos = line_start + same.len();
         let moved = |at: usize| at - previous.line_start + line_start;
         let (name_end, labels) = (moved(previous.name_end), moved(previous.labels));
-        Some(Series {
-            line_start,
-            name_end,
-            labels,
-            bound: self.pos,
-            bound_end: self.pos,
-            end: self.pos,
-        })
+        Some(Series { line_start, name_end, labels, bound: self.pos, bound_end: self.pos, end: self.pos })
     }
 
     /// The labels of an exemplar, whose opening brace has been read.

@@ -80,9 +80,7 @@ impl<'a> Labels<'a> {
 
     /// Label names and values. A metric name in quotes among them is passed over.
     pub fn iter(self) -> LabelIter<'a> {
-        LabelIter {
-            cursor: Cursor::new(self.raw),
-        }
+        LabelIter { cursor: Cursor::new(self.raw) }
     }
 
     /// What stands between the braces, as it is written there.
@@ -144,10 +142,7 @@ mod tests {
     #[test]
     fn iteration_passes_over_a_quoted_metric_name() {
         let labels = Labels::new(br#"a="1" , "my.metric", "b c"="2" d="",e="x,}\"","#);
-        let got: Vec<_> = labels
-            .iter()
-            .map(|(n, v)| format!("{}={}", n.to_str(), v.to_str()))
-            .collect();
+        let got: Vec<_> = labels.iter().map(|(n, v)| format!("{}={}", n.to_str(), v.to_str())).collect();
         assert_eq!(got, ["a=1", "b c=2", "d=", "e=x,}\""]);
     }
 }

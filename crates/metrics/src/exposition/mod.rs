@@ -127,11 +127,7 @@ pub enum Entry<'a> {
 /// Reads a whole page. Ends after the first error: one bad line rejects the page, so what came before it is not to be
 /// used either. A last line without line feed counts in text (`b 12` may be the start of `b 123`: see [`select`]).
 pub fn parse(page: &[u8], format: Format) -> Entries<'_> {
-    Entries {
-        cursor: Cursor::new(page),
-        format,
-        ended: false,
-    }
+    Entries { cursor: Cursor::new(page), format, ended: false }
 }
 
 /// Iterator over the entries of a page; see [`parse`].

@@ -24,9 +24,8 @@ pub(super) fn leading_float(text: &[u8]) -> Option<(f64, usize)> {
 /// Up to 15 digits with a point among them or not, before a blank or a line feed: what most values are. Digits and
 /// power of ten are exact as floats, so their quotient is rounded correctly.
 fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
-    const POWERS: [f64; 16] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-    ];
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     let mut digits = 0u64;
     let mut point = None;
     for (at, &byte) in text.iter().take(17).enumerate() {
@@ -36,9 +35,7 @@ fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
             b'\n' | b' ' => {
                 let fraction = point.map_or(0, |point| at - point - 1);
                 let count = at - usize::from(point.is_some());
-                return (1..=15)
-                    .contains(&count)
-                    .then(|| (digits as f64 / POWERS[fraction], at));
+                return (1..=15).contains(&count).then(|| (digits as f64 / POWERS[fraction], at));
             }
             _ => return None,
         }
@@ -48,9 +45,7 @@ fn short_decimal(text: &[u8]) -> Option<(f64, usize)> {
 
 /// Milliseconds from decimal digits alone; no sign, no overflow.
 pub(super) fn milliseconds(digits: &[u8]) -> Option<i64> {
-    let digits = std::str::from_utf8(digits)
-        .ok()
-        .filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+    let digits = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
     digits.parse().ok()
 }
 
@@ -65,20 +60,14 @@ mod tests {
 
     /// Reads all of `text` as one number.
     fn float(text: &[u8]) -> Option<f64> {
-        leading_float(text)
-            .filter(|(_, length)| *length == text.len())
-            .map(|(value, _)| value)
+        leading_float(text).filter(|(_, length)| *length == text.len()).map(|(value, _)| value)
     }
 
     #[test]
     fn go_syntax() {
         let check = |text: &str, expected: Option<f64>| {
             let got = float(text.as_bytes());
-            assert_eq!(
-                got.map(f64::to_bits),
-                expected.map(f64::to_bits),
-                "{text:?} gave {got:?}"
-            );
+            assert_eq!(got.map(f64::to_bits), expected.map(f64::to_bits), "{text:?} gave {got:?}");
         };
         for (text, value) in [
             ("0", 0.0),
@@ -95,10 +84,7 @@ mod tests {
             ("1e-400", 0.0),
             ("4.9e-324", 4.9e-324),
             ("1.7976931348623157e308", f64::MAX),
-            (
-                "1234567890123456789012345678901234567890",
-                1.234_567_890_123_456_8e39,
-            ),
+            ("1234567890123456789012345678901234567890", 1.234_567_890_123_456_8e39),
             ("0.1000000000000000055511151231257827021181583404541015625", 0.1),
             ("inf", f64::INFINITY),
             ("+Inf", f64::INFINITY),
@@ -121,9 +107,7 @@ mod tests {
     fn short_decimals_are_what_the_general_way_makes_of_them() {
         let mut random = 1u64;
         for _ in 0..100_000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let digits = (random >> 12).to_string();
             let digits = &digits[..digits.len().min(1 + (random % 17) as usize)];
             let (whole, fraction) = digits.split_at((random >> 7) as usize % (digits.len() + 1));
@@ -139,10 +123,7 @@ mod tests {
             assert_eq!(short_decimal(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(short_decimal(b"1.\n"), Some((1.0, 2)));
-        assert_eq!(
-            short_decimal(b"123456789012345 "),
-            Some((123_456_789_012_345.0, 15))
-        );
+        assert_eq!(short_decimal(b"123456789012345 "), Some((123_456_789_012_345.0, 15)));
         assert_eq!(short_decimal(b"1234567890123456 "), None);
     }
 
@@ -152,10 +133,7 @@ mod tests {
         assert_eq!(milliseconds(b"9223372036854775808"), None);
         assert_eq!(milliseconds(b"+5"), None);
         assert_eq!(milliseconds(b""), None);
-        assert_eq!(
-            seconds_to_milliseconds(1_700_000_000.123_999_9),
-            Some(1_700_000_000_123)
-        );
+        assert_eq!(seconds_to_milliseconds(1_700_000_000.123_999_9), Some(1_700_000_000_123));
         assert_eq!(seconds_to_milliseconds(f64::NAN), None);
         assert_eq!(seconds_to_milliseconds(f64::INFINITY), None);
     }

@@ -28,19 +28,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn openmetrics_metadata(&mut self) -> Result<Option<Entry<'a>>, Problem> {
         if self.eat_all(b"# EOF") {
             self.eat(b'\n');
-            return if self.peek().is_none() {
-                Ok(None)
-            } else {
-                Err(Problem::DataAfterEof)
-            };
+            return if self.peek().is_none() { Ok(None) } else { Err(Problem::DataAfterEof) };
         }
         let keyword = *[b"HELP", b"TYPE", b"UNIT"]
             .into_iter()
-            .find(|word| {
-                self.rest()
-                    .strip_prefix(b"# ")
-                    .is_some_and(|line| line.starts_with(*word))
-            })
+            .find(|word| self.rest().strip_prefix(b"# ").is_some_and(|line| line.starts_with(*word)))
             .ok_or(Problem::LineStart)?;
         self.pos += 6;
         if !self.eat(b' ') {
@@ -59,9 +51,9 @@ impl<'a> Cursor<'a> {
         let entry = match &keyword {
             b"HELP" if is_utf8(text) => Ok(Entry::Help(name, EscapedStr::new(text, Escapes::Quoted))),
             b"HELP" => Err(Problem::Utf8),
-            b"TYPE" => openmetrics_type(text)
-                .map(|found| Entry::Type(name, found))
-                .ok_or(Problem::MetricType),
+            b"TYPE" => {
+                openmetrics_type(text).map(|found| Entry::Type(name, found)).ok_or(Problem::MetricType)
+            }
             _ if is_unit_of(text, raw_name) => Ok(Entry::Unit(name, EscapedStr::new(text, Escapes::Quoted))),
             _ => Err(Problem::Unit),
         };
@@ -82,29 +74,15 @@ impl<'a> Cursor<'a> {
         let (name, labels) = self.series(self.pos, Braces::OpenMetrics)?;
         let value = self.number_after_blank(Problem::Value)?;
         let timestamp_ms = self.openmetrics_timestamp()?;
-        let exemplar = if self.eat_all(b" # {") {
-            Some(self.exemplar()?)
-        } else {
-            None
-        };
-        Ok(Sample {
-            name: quoted_str(name),
-            labels,
-            value,
-            timestamp_ms,
-            exemplar,
-        })
+        let exemplar = if self.eat_all(b" # {") { Some(self.exemplar()?) } else { None };
+        Ok(Sample { name: quoted_str(name), labels, value, timestamp_ms, exemplar })
     }
 
     fn exemplar(&mut self) -> Result<Exemplar<'a>, Problem> {
         let labels = self.exemplar_labels()?;
         let value = self.number_after_blank(Problem::Value)?;
         let timestamp_ms = self.openmetrics_timestamp()?;
-        Ok(Exemplar {
-            labels,
-            value,
-            timestamp_ms,
-        })
+        Ok(Exemplar { labels, value, timestamp_ms })
     }
 
     fn openmetrics_timestamp(&mut self) -> Result<Option<i64>, Problem> {
@@ -113,9 +91,7 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         let seconds = self.number_after_blank(Problem::Timestamp)?;
-        number::seconds_to_milliseconds(seconds)
-            .map(Some)
-            .ok_or(Problem::Timestamp)
+        number::seconds_to_milliseconds(seconds).map(Some).ok_or(Problem::Timestamp)
     }
 
     /// One blank and a number that ends at a blank or a line feed.

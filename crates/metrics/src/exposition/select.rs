@@ -90,25 +90,13 @@ impl Sieve {
         let shortest = names.iter().map(|name| name.len()).min().unwrap_or(0);
         // Sorted: what the first and the last have in common, all have.
         let common = match names {
-            [first, .., last] => first
-                .bytes()
-                .zip(last.bytes())
-                .take_while(|(a, b)| a == b)
-                .count(),
+            [first, .., last] => first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count(),
             _ => shortest,
         };
         let offset = common.min(shortest.saturating_sub(8));
         let width = (shortest - offset).min(8);
-        let mask = if width == 8 {
-            u64::MAX
-        } else {
-            (1 << (8 * width)) - 1
-        };
-        let mut sieve = Self {
-            offset,
-            mask,
-            hits: Box::new([false; 256]),
-        };
+        let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+        let mut sieve = Self { offset, mask, hits: Box::new([false; 256]) };
         for name in names {
             let mut word = [0; 8];
             word[..width].copy_from_slice(&name.as_bytes()[offset..offset + width]);
@@ -166,9 +154,7 @@ fn check_end(page: &[u8], format: Format) -> Result<(), PageError> {
             if end.is_none_or(|last| page[last] == b'\n') {
                 Ok(())
             } else {
-                Err(PageError::Cut {
-                    expected: "a line feed",
-                })
+                Err(PageError::Cut { expected: "a line feed" })
             }
         }
         Format::OpenMetrics => match page.strip_suffix(b"\n").unwrap_or(page).strip_suffix(b"# EOF") {
@@ -309,19 +295,9 @@ mod tests {
     fn other_lines_are_hopped_unseen() {
         let page = "garbage of some kind\n# TYPE a nonsense\n# TYPE b gauge\nb 1\na2 5\nb{x=\"y\"} 2 3\n";
         check(page, Format::Text, &["b", "c"], Ok(&["b:Gauge", "b=1", "b=2"]));
-        check(
-            &format!("{page}# EOF"),
-            Format::OpenMetrics,
-            &["b"],
-            Ok(&["b:Gauge", "b=1", "b=2"]),
-        );
+        check(&format!("{page}# EOF"), Format::OpenMetrics, &["b"], Ok(&["b:Gauge", "b=1", "b=2"]));
         check(page, Format::Text, &["a"], Err("unknown metric type"));
-        check(
-            "b 1\nb x\n",
-            Format::Text,
-            &["b"],
-            Err("line 2: expected a number"),
-        );
+        check("b 1\nb x\n", Format::Text, &["b"], Err("line 2: expected a number"));
     }
 
     #[test]
@@ -347,36 +323,14 @@ mod tests {
     #[test]
     fn the_end_must_be_there() {
         for page in ["b 12", "a 1\nb 12", "b{x=\"1", "# TYPE b gau", "b"] {
-            check(
-                page,
-                Format::Text,
-                &["b"],
-                Err("cut: it does not end with a line feed"),
-            );
+            check(page, Format::Text, &["b"], Err("cut: it does not end with a line feed"));
         }
         check("b 1\n  \t", Format::Text, &["b"], Ok(&["b=1"]));
         check("", Format::Text, &["b"], Ok(&[]));
-        for page in [
-            "",
-            "b 1\n",
-            "b 1\n# EO",
-            "b 1 # EOF\n",
-            "b 1\n# EOF\n\n",
-            "b 1\n# EOF ",
-        ] {
-            check(
-                page,
-                Format::OpenMetrics,
-                &["b"],
-                Err("cut: it does not end with `# EOF`"),
-            );
+        for page in ["", "b 1\n", "b 1\n# EO", "b 1 # EOF\n", "b 1\n# EOF\n\n", "b 1\n# EOF "] {
+            check(page, Format::OpenMetrics, &["b"], Err("cut: it does not end with `# EOF`"));
         }
-        check(
-            "# EOF\nb 1\n# EOF\n",
-            Format::OpenMetrics,
-            &["b"],
-            Err("line 2: data after `# EOF`"),
-        );
+        check("# EOF\nb 1\n# EOF\n", Format::OpenMetrics, &["b"], Err("line 2: data after `# EOF`"));
         check("b 1 \n# EOF\n", Format::OpenMetrics, &["b"], Err("line 1"));
     }
 

@@ -22,9 +22,7 @@ impl<'a> Cursor<'a> {
                     }
                 }
                 Some(_) => {
-                    return self
-                        .text_sample(line_start)
-                        .map(|sample| Some(Entry::Sample(sample)));
+                    return self.text_sample(line_start).map(|sample| Some(Entry::Sample(sample)));
                 }
             }
         }
@@ -47,9 +45,7 @@ impl<'a> Cursor<'a> {
                 .then(|| Entry::Help(name, EscapedStr::new(text, Escapes::Help)))
                 .ok_or(Problem::Utf8)
         } else {
-            text_type(text)
-                .map(|metric_type| Entry::Type(name, metric_type))
-                .ok_or(Problem::MetricType)
+            text_type(text).map(|metric_type| Entry::Type(name, metric_type)).ok_or(Problem::MetricType)
         };
         if entry.is_err() {
             self.pos = text_start;
@@ -64,9 +60,7 @@ impl<'a> Cursor<'a> {
             return None;
         }
         self.blanks();
-        let keyword: &[u8] = [b"HELP", b"TYPE"]
-            .into_iter()
-            .find(|word| self.rest().starts_with(*word))?;
+        let keyword: &[u8] = [b"HELP", b"TYPE"].into_iter().find(|word| self.rest().starts_with(*word))?;
         if !matches!(self.rest().get(keyword.len()), Some(b' ' | b'\t')) {
             return None;
         }
@@ -83,21 +77,11 @@ impl<'a> Cursor<'a> {
         let (value, length) = number::leading_float(self.rest()).ok_or(Problem::Value)?;
         if !matches!(self.rest().get(length), None | Some(b' ' | b'\t' | b'\n')) {
             let cr = self.rest()[length..].starts_with(b"\r\n");
-            return Err(if cr {
-                Problem::CarriageReturn
-            } else {
-                Problem::Value
-            });
+            return Err(if cr { Problem::CarriageReturn } else { Problem::Value });
         }
         self.pos += length;
         let timestamp_ms = self.text_timestamp()?;
-        Ok(Sample {
-            name: quoted_str(name),
-            labels,
-            value,
-            timestamp_ms,
-            exemplar: None,
-        })
+        Ok(Sample { name: quoted_str(name), labels, value, timestamp_ms, exemplar: None })
     }
 
     #[inline]
@@ -107,10 +91,7 @@ impl<'a> Cursor<'a> {
         }
         self.blanks();
         let rest = self.rest();
-        let length = rest
-            .iter()
-            .position(|b| !b.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
         let timestamp = if length == 0 {
             None
         } else {

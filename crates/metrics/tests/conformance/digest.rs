@@ -52,12 +52,7 @@ pub(super) fn check_digest(path: &Path) -> Result<(), String> {
     }
     let mut series: BTreeMap<&str, SeriesDigest> = BTreeMap::new();
     for (name, _, value, _) in &page.samples {
-        let empty = SeriesDigest {
-            samples: 0,
-            sum: 0.0,
-            nan: 0,
-            inf: 0,
-        };
+        let empty = SeriesDigest { samples: 0, sum: 0.0, nan: 0, inf: 0 };
         let entry = series.entry(name).or_insert(empty);
         entry.samples += 1;
         entry.nan += usize::from(value.is_nan());
@@ -65,14 +60,11 @@ pub(super) fn check_digest(path: &Path) -> Result<(), String> {
         entry.sum += if value.is_finite() { *value } else { 0.0 };
     }
     let series_equal = series.len() == digest.series.len()
-        && series
-            .iter()
-            .zip(&digest.series)
-            .all(|((name, got), (expected_name, expected))| {
-                let close = (got.sum - expected.sum).abs() <= 1e-9 * expected.sum.abs().max(1.0);
-                let counts = |digest: &SeriesDigest| (digest.samples, digest.nan, digest.inf);
-                *name == expected_name && counts(got) == counts(expected) && close
-            });
+        && series.iter().zip(&digest.series).all(|((name, got), (expected_name, expected))| {
+            let close = (got.sum - expected.sum).abs() <= 1e-9 * expected.sum.abs().max(1.0);
+            let counts = |digest: &SeriesDigest| (digest.samples, digest.nan, digest.inf);
+            *name == expected_name && counts(got) == counts(expected) && close
+        });
     if bytes.len() != digest.bytes || page.samples.len() != digest.samples || !series_equal {
         return Err(format!("{} samples, series {series:?}", page.samples.len()));
     }
@@ -98,29 +90,15 @@ fn check_readings(bytes: &[u8], format: Format, page: &Page) -> Result<(), Strin
         ("running", "vllm:num_requests_running", Sample::Gauge),
         ("waiting", "vllm:num_requests_waiting", Sample::Gauge),
         ("request_rate", "vllm:request_success_total", Sample::Counter),
-        (
-            "vllm:prompt_tokens_total",
-            "vllm:prompt_tokens_total",
-            Sample::Counter,
-        ),
-        (
-            "vllm:kv_cache_usage_perc",
-            "vllm:kv_cache_usage_perc",
-            Sample::Gauge,
-        ),
+        ("vllm:prompt_tokens_total", "vllm:prompt_tokens_total", Sample::Counter),
+        ("vllm:kv_cache_usage_perc", "vllm:kv_cache_usage_perc", Sample::Gauge),
     ];
     let metrics = SERIES.map(|(name, ..)| Catalogue::builtin().resolve(name).expect(name));
     let mut readings = Vec::new();
-    Wanted::new(&metrics)
-        .read(bytes, format, &mut readings)
-        .map_err(|error| error.to_string())?;
+    Wanted::new(&metrics).read(bytes, format, &mut readings).map_err(|error| error.to_string())?;
     for ((name, series, typed), reading) in SERIES.into_iter().zip(&readings) {
-        let values: Vec<f64> = page
-            .samples
-            .iter()
-            .filter(|sample| sample.0 == series)
-            .map(|sample| sample.2)
-            .collect();
+        let values: Vec<f64> =
+            page.samples.iter().filter(|sample| sample.0 == series).map(|sample| sample.2).collect();
         let mean = name.contains("usage_perc");
         let count = if mean { values.len() as f64 } else { 1.0 };
         let total = values.iter().sum::<f64>() / count;

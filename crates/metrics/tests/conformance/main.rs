@@ -133,17 +133,14 @@ impl Page {
                     page.units.insert(name.to_str().into(), unit.to_str().into());
                 }
                 Ok(Entry::Type(name, found)) => {
-                    page.types
-                        .insert(name.to_str().into(), type_name(found).to_owned());
+                    page.types.insert(name.to_str().into(), type_name(found).to_owned());
                 }
                 Ok(Entry::Sample(sample)) => {
                     let labels = page.labels(sample.labels);
                     if let Some(exemplar) = sample.exemplar {
                         let labels = page.labels(exemplar.labels);
-                        page.exemplars.insert(
-                            page.samples.len(),
-                            (labels, exemplar.value, exemplar.timestamp_ms),
-                        );
+                        page.exemplars
+                            .insert(page.samples.len(), (labels, exemplar.value, exemplar.timestamp_ms));
                     }
                     page.samples.push((
                         sample.name.to_str().into(),
@@ -158,10 +155,8 @@ impl Page {
     }
 
     fn labels(&mut self, labels: Labels<'_>) -> LabelMap {
-        let map: LabelMap = labels
-            .iter()
-            .map(|(name, value)| (name.to_str().into(), value.to_str().into()))
-            .collect();
+        let map: LabelMap =
+            labels.iter().map(|(name, value)| (name.to_str().into(), value.to_str().into())).collect();
         self.duplicate_label_names |= map.len() < labels.iter().count();
         map
     }
@@ -194,9 +189,7 @@ fn same_labels(got: &LabelMap, expected: &LabelMap) -> bool {
     };
     let zipped = got.iter().zip(expected);
     got.len() == expected.len()
-        && zipped
-            .into_iter()
-            .all(|((gn, gv), (en, ev))| gn == en && same_value(gn, gv, ev))
+        && zipped.into_iter().all(|((gn, gv), (en, ev))| gn == en && same_value(gn, gv, ev))
 }
 
 fn check_case(case: &Case) -> Result<(), String> {
@@ -215,64 +208,39 @@ fn check_case(case: &Case) -> Result<(), String> {
     if !expect.ok {
         let before = expect.samples_before_error.expect("samples_before_error");
         let same = before == page.samples.len();
-        return if same {
-            Ok(())
-        } else {
-            fail(format!("{} samples before the error", page.samples.len()))
-        };
+        return if same { Ok(()) } else { fail(format!("{} samples before the error", page.samples.len())) };
     }
     if let Some(samples) = &expect.samples {
         let equal = samples.len() == page.samples.len()
-            && samples
-                .iter()
-                .zip(&page.samples)
-                .all(|((name, labels, value, at), got)| {
-                    *name == got.0
-                        && same_labels(&got.1, labels)
-                        && same(value.value(), got.2)
-                        && *at == got.3
-                });
+            && samples.iter().zip(&page.samples).all(|((name, labels, value, at), got)| {
+                *name == got.0 && same_labels(&got.1, labels) && same(value.value(), got.2) && *at == got.3
+            });
         if !equal {
             return fail(format!("samples {:?}", page.samples));
         }
     } else {
-        let bytes: usize = page
-            .samples
-            .iter()
-            .flat_map(|sample| sample.1.values())
-            .map(String::len)
-            .sum();
+        let bytes: usize = page.samples.iter().flat_map(|sample| sample.1.values()).map(String::len).sum();
         let first = expect.first_value.as_ref().expect("first_value").value();
         if expect.sample_count != Some(page.samples.len())
             || expect.label_value_bytes != Some(bytes)
             || !page.samples.first().is_some_and(|sample| same(sample.2, first))
         {
-            return fail(format!(
-                "{} samples, {bytes} bytes of label values",
-                page.samples.len()
-            ));
+            return fail(format!("{} samples, {bytes} bytes of label values", page.samples.len()));
         }
     }
     let exemplars_equal = expect.exemplars.len() == page.exemplars.len()
-        && expect
-            .exemplars
-            .iter()
-            .zip(&page.exemplars)
-            .all(|((index, expected), (got_index, got))| {
-                let (labels, value, at) = match expected {
-                    Exemplar::Timed(labels, value, at) => (labels, value, Some(*at)),
-                    Exemplar::Untimed(labels, value) => (labels, value, None),
-                };
-                index == got_index && same_labels(&got.0, labels) && same(value.value(), got.1) && at == got.2
-            });
+        && expect.exemplars.iter().zip(&page.exemplars).all(|((index, expected), (got_index, got))| {
+            let (labels, value, at) = match expected {
+                Exemplar::Timed(labels, value, at) => (labels, value, Some(*at)),
+                Exemplar::Untimed(labels, value) => (labels, value, None),
+            };
+            index == got_index && same_labels(&got.0, labels) && same(value.value(), got.1) && at == got.2
+        });
     if !exemplars_equal {
         return fail(format!("exemplars {:?}", page.exemplars));
     }
     if expect.types != page.types || expect.units != page.units || expect.help != page.help {
-        return fail(format!(
-            "metadata {:?} {:?} {:?}",
-            page.types, page.units, page.help
-        ));
+        return fail(format!("metadata {:?} {:?} {:?}", page.types, page.units, page.help));
     }
     if expect.duplicate_label_names != page.duplicate_label_names {
         return fail(format!("duplicate label names: {}", page.duplicate_label_names));
@@ -300,23 +268,12 @@ fn check_filtered(bytes: &[u8], format: Format, page: &Page) -> Result<(), Strin
     let mut got = Vec::new();
     let outcome = select(bytes, format, &names, |found| {
         if let Selected::Sample { name, sample } = found {
-            got.push((
-                names.as_slice()[name].to_string(),
-                sample.value.to_bits(),
-                sample.timestamp_ms,
-            ));
+            got.push((names.as_slice()[name].to_string(), sample.value.to_bits(), sample.timestamp_ms));
         }
     });
-    let wanted = page
-        .samples
-        .iter()
-        .filter(|sample| plain.contains(sample.0.as_str()));
+    let wanted = page.samples.iter().filter(|sample| plain.contains(sample.0.as_str()));
     let expected: Vec<_> = wanted.map(|s| (s.0.clone(), s.2.to_bits(), s.3)).collect();
-    if outcome.is_ok() && got == expected {
-        Ok(())
-    } else {
-        Err(format!("filtered: {outcome:?} {got:?}"))
-    }
+    if outcome.is_ok() && got == expected { Ok(()) } else { Err(format!("filtered: {outcome:?} {got:?}")) }
 }
 
 fn case_bytes(case: &Case) -> Vec<u8> {
@@ -351,12 +308,7 @@ fn report(file: &str, outcomes: &[(String, Result<(), String>)]) {
         .iter()
         .filter_map(|(name, outcome)| Some(format!("{name}: {}", outcome.as_ref().err()?)))
         .collect();
-    assert!(
-        failed.is_empty(),
-        "{file}: {} failed\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "{file}: {} failed\n{}", failed.len(), failed.join("\n"));
     assert!(!outcomes.is_empty(), "{file} has no cases");
     let count = outcomes.len();
     println!("conformance: file={file} cases={count} steps={count} passed={count}");
@@ -386,8 +338,6 @@ fn realistic_pages() {
     let mut digests: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
     digests.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     digests.sort();
-    let outcomes = digests
-        .iter()
-        .map(|path| (path.display().to_string(), digest::check_digest(path)));
+    let outcomes = digests.iter().map(|path| (path.display().to_string(), digest::check_digest(path)));
     report("exposition/", &outcomes.collect::<Vec<_>>());
 }

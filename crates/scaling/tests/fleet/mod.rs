@@ -1,6 +1,7 @@
 //! A small closed loop in virtual time: pods that start, are polled and carry a load, round the real `observe` and
 //! `decide`. Only for tests of this crate.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
@@ -103,12 +104,8 @@ impl Fleet {
 
     fn create_pod(&mut self, ready_at: Instant) {
         let phase = Duration::from_millis((self.next_uid * 37 % 100) as u64);
-        let pod = SimulatedPod {
-            uid: PodUid(self.next_uid),
-            ready_at,
-            ready: false,
-            next_poll: ready_at + phase,
-        };
+        let pod =
+            SimulatedPod { uid: PodUid(self.next_uid), ready_at, ready: false, next_poll: ready_at + phase };
         self.facts.insert(Pod { uid: pod.uid, state: PodState::Starting { since: self.now } });
         self.next_uid += 1;
         self.pods.push(pod);
@@ -170,7 +167,8 @@ impl Fleet {
             pod.next_poll = pod.next_poll + self.policy.base_interval;
             if !self.jitter.is_zero() {
                 let jitter = u64::from(self.rng.next_u32()) % (self.jitter.as_micros() as u64);
-                pod.next_poll = (pod.next_poll + Duration::from_micros(jitter)).saturating_sub(self.jitter / 2);
+                pod.next_poll =
+                    (pod.next_poll + Duration::from_micros(jitter)).saturating_sub(self.jitter / 2);
             }
             if (self.answer)(self.now - Instant::ZERO, pod.uid.0) == Answer::Value {
                 heard |= self.readings.record(pod.uid, 0, value, self.now);

@@ -50,11 +50,7 @@ impl Meters {
         self.at = now;
         let tokens = |gauge: Gauge| {
             let rate = gauges[gauge as usize];
-            if rate.is_finite() {
-                rate.max(0.0) * seconds
-            } else {
-                0.0
-            }
+            if rate.is_finite() { rate.max(0.0) * seconds } else { 0.0 }
         };
         self.values[Meter::PromptTokens as usize] += tokens(Gauge::PromptThroughput);
         self.values[Meter::GenerationTokens as usize] += tokens(Gauge::GenerationThroughput);
@@ -70,22 +66,13 @@ impl Engine {
         let mut values = [0.0; Meter::COUNT];
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         values[Meter::StartTime as usize] = wall.as_secs_f64();
-        Self {
-            script,
-            meters: Mutex::new(Meters {
-                at: Instant::now(),
-                values,
-            }),
-        }
+        Self { script, meters: Mutex::new(Meters { at: Instant::now(), values }) }
     }
 
     /// The answer to one request, by the script in force when it is answered.
     pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         let mut script = self.script.clone();
-        let hang_over = script
-            .wait_for(|script| script.fault != Fault::Hang)
-            .await
-            .map(|script| *script);
+        let hang_over = script.wait_for(|script| script.fault != Fault::Hang).await.map(|script| *script);
         // Without a sender the fault stays for good.
         let Ok(script) = hang_over else {
             return std::future::pending().await;
@@ -94,9 +81,7 @@ impl Engine {
             Fault::None | Fault::Hang | Fault::Refuse => self.healthy(request, script),
             fault => self.faulty(fault, script),
         };
-        response
-            .headers_mut()
-            .insert(SERVER, HeaderValue::from_static("uvicorn"));
+        response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
         response
     }
 
@@ -110,11 +95,7 @@ impl Engine {
             "/metrics" => whole(StatusCode::OK, page::CONTENT_TYPE, self.page(script)),
             "/health" => whole(StatusCode::OK, "text/plain; charset=utf-8", ""),
             "/v1/models" => whole(StatusCode::OK, "application/json", models()),
-            _ => whole(
-                StatusCode::NOT_FOUND,
-                "application/json",
-                r#"{"detail":"Not Found"}"#,
-            ),
+            _ => whole(StatusCode::NOT_FOUND, "application/json", r#"{"detail":"Not Found"}"#),
         }
     }
 
@@ -129,16 +110,12 @@ impl Engine {
             Fault::Slow => slow(self.page(script)),
             Fault::Redirect => {
                 let mut response = whole(StatusCode::FOUND, "text/plain; charset=utf-8", "");
-                response
-                    .headers_mut()
-                    .insert(LOCATION, HeaderValue::from_static("/elsewhere"));
+                response.headers_mut().insert(LOCATION, HeaderValue::from_static("/elsewhere"));
                 response
             }
-            _ => whole(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain; charset=utf-8",
-                "Internal Server Error",
-            ),
+            _ => {
+                whole(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "Internal Server Error")
+            }
         }
     }
 
@@ -150,14 +127,10 @@ impl Engine {
 }
 
 fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let body = Full::new(body.into())
-        .map_err(|never: Infallible| match never {})
-        .boxed();
+    let body = Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed();
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -166,16 +139,11 @@ fn streamed(
     length: Option<usize>,
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
 ) -> Response<Body> {
-    let mut response = Response::new(BodyExt::boxed(StreamBody::new(
-        pieces.map(|piece| piece.map(Frame::data)),
-    )));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(page::CONTENT_TYPE));
+    let mut response =
+        Response::new(BodyExt::boxed(StreamBody::new(pieces.map(|piece| piece.map(Frame::data)))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(page::CONTENT_TYPE));
     if let Some(length) = length {
-        response
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }
@@ -188,10 +156,7 @@ fn half(page: String) -> Response<Body> {
         tokio::time::sleep(HALF_PAUSE).await;
         Err(io::Error::other("the fault `half` closes the connection here"))
     };
-    streamed(
-        Some(length),
-        stream::iter([Ok(page)]).chain(stream::once(cut_off)),
-    )
+    streamed(Some(length), stream::iter([Ok(page)]).chain(stream::once(cut_off)))
 }
 
 fn slow(page: String) -> Response<Body> {
@@ -225,9 +190,7 @@ fn huge(page: &str) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'st
 
 /// Ends the page after the first digit of the first scripted gauge that a healthy page would show.
 fn cut(mut page: String, script: Script) -> String {
-    let scripted = Gauge::ALL
-        .into_iter()
-        .find(|gauge| script.gauges.contains(*gauge));
+    let scripted = Gauge::ALL.into_iter().find(|gauge| script.gauges.contains(*gauge));
     let start = scripted.and_then(|gauge| {
         let series = format!("\nvllm:{}{{model_name=\"{MODEL}\"}} ", gauge.name());
         page.find(&series).map(|at| at + series.len())

@@ -56,8 +56,6 @@ impl FromStr for Fault {
 
     fn from_str(name: &str) -> Result<Self, UnknownFault> {
         let found = NAMES.iter().find(|(known, _)| *known == name.trim());
-        found
-            .map(|(_, fault)| *fault)
-            .ok_or_else(|| UnknownFault(name.to_owned()))
+        found.map(|(_, fault)| *fault).ok_or_else(|| UnknownFault(name.to_owned()))
     }
 }

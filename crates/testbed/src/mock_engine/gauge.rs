@@ -84,16 +84,8 @@ impl ScriptedGauges {
 
     /// The value of every gauge, in the order of `Gauge::ALL`, for an engine with this share.
     pub(super) fn values(self, share: f64) -> [f64; Gauge::COUNT] {
-        let load = if share.is_finite() {
-            share.max(0.0).ceil()
-        } else {
-            0.0
-        };
-        let running = if self.contains(Gauge::Running) {
-            share
-        } else {
-            load.min(MAX_RUNNING)
-        };
+        let load = if share.is_finite() { share.max(0.0).ceil() } else { 0.0 };
+        let running = if self.contains(Gauge::Running) { share } else { load.min(MAX_RUNNING) };
         Gauge::ALL.map(|gauge| match gauge {
             _ if self.contains(gauge) => share,
             Gauge::Running => running,
@@ -131,11 +123,7 @@ mod tests {
 
     #[track_caller]
     fn check(list: &str, share: f64, expected: [f64; Gauge::COUNT]) {
-        let scripted = if list.is_empty() {
-            ScriptedGauges::default()
-        } else {
-            list.parse().unwrap()
-        };
+        let scripted = if list.is_empty() { ScriptedGauges::default() } else { list.parse().unwrap() };
         assert_eq!(scripted.values(share), expected, "{list:?} at {share}");
     }
 
@@ -144,11 +132,7 @@ mod tests {
         check("", 20.0, [20.0, 0.0, 0.0, 0.078_125, 0.078_125, 0.0, 20.0, 20.0]);
         check("", 0.0, [0.0; 8]);
         check("", 300.5, [256.0, 45.0, 0.0, 1.0, 1.0, 0.0, 300.5, 300.5]);
-        check(
-            "num_requests_running",
-            32.0,
-            [32.0, 0.0, 0.0, 0.125, 0.125, 0.0, 320.0, 320.0],
-        );
+        check("num_requests_running", 32.0, [32.0, 0.0, 0.0, 0.125, 0.125, 0.0, 320.0, 320.0]);
         check(
             "vllm:gpu_cache_usage_perc, num_requests_waiting",
             0.5,

@@ -66,10 +66,7 @@ pub(super) struct Template {
 
 /// One template serves every engine of the process.
 pub(super) static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
-    let mut template = Template {
-        text: String::new(),
-        slots: Vec::new(),
-    };
+    let mut template = Template { text: String::new(), slots: Vec::new() };
     families::write(&mut template);
     template
 });
@@ -135,13 +132,7 @@ mod tests {
     fn page(share: f64, requests: f64) -> String {
         TEMPLATE.render(&Numbers {
             gauges: ScriptedGauges::default().values(share),
-            meters: [
-                requests * 300.0,
-                requests * 200.0,
-                requests,
-                requests * 0.1,
-                1_764_000_000.37,
-            ],
+            meters: [requests * 300.0, requests * 200.0, requests, requests * 0.1, 1_764_000_000.37],
         })
     }
 
@@ -160,10 +151,7 @@ mod tests {
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 assert!(kind.is_empty(), "{line}");
                 kind = rest.strip_prefix(&format!("{family} ")).unwrap().to_owned();
-                assert!(
-                    ["gauge", "counter", "histogram", "summary"].contains(&kind.as_str()),
-                    "{line}"
-                );
+                assert!(["gauge", "counter", "histogram", "summary"].contains(&kind.as_str()), "{line}");
             } else {
                 let (series, value) = line.rsplit_once(' ').unwrap();
                 let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
@@ -172,31 +160,18 @@ mod tests {
                     "summary" => &["_sum", "_count"],
                     _ => &[""],
                 };
-                assert!(
-                    suffixes.iter().any(|suffix| format!("{family}{suffix}") == name),
-                    "{line}"
-                );
+                assert!(suffixes.iter().any(|suffix| format!("{family}{suffix}") == name), "{line}");
                 let labels = labels.strip_suffix('}').unwrap().to_owned();
-                assert!(
-                    labels.is_empty() || (labels.ends_with('"') && labels.contains("=\"")),
-                    "{line}"
-                );
+                assert!(labels.is_empty() || (labels.ends_with('"') && labels.contains("=\"")), "{line}");
                 let value: f64 = value.parse().unwrap();
-                assert!(
-                    samples.insert((name.to_owned(), labels), value).is_none(),
-                    "twice: {line}"
-                );
+                assert!(samples.insert((name.to_owned(), labels), value).is_none(), "twice: {line}");
             }
         }
         samples
     }
 
     fn sum(samples: &HashMap<(String, String), f64>, name: &str) -> f64 {
-        samples
-            .iter()
-            .filter(|((found, _), _)| found == name)
-            .map(|(_, value)| value)
-            .sum()
+        samples.iter().filter(|((found, _), _)| found == name).map(|(_, value)| value).sum()
     }
 
     #[test]
@@ -214,10 +189,8 @@ mod tests {
         for n in 1..=50 {
             let share = 100.0 / f64::from(n);
             let samples = check_valid(&page(share, 5.0));
-            for name in [
-                "vllm:avg_prompt_throughput_toks_per_s",
-                "vllm:avg_generation_throughput_toks_per_s",
-            ] {
+            for name in ["vllm:avg_prompt_throughput_toks_per_s", "vllm:avg_generation_throughput_toks_per_s"]
+            {
                 assert_eq!(sum(&samples, name), share, "{name} for n = {n}");
             }
         }
@@ -230,31 +203,17 @@ mod tests {
         for ((name, labels), value) in &pages[1] {
             if let Some(family) = name.strip_suffix("_bucket") {
                 let (rest, bound) = labels.rsplit_once("le=\"").unwrap();
-                let bound = bound
-                    .trim_end_matches('"')
-                    .replace("+Inf", "inf")
-                    .parse()
-                    .unwrap();
+                let bound = bound.trim_end_matches('"').replace("+Inf", "inf").parse().unwrap();
                 let rest = rest.trim_end_matches(',').to_owned();
-                buckets
-                    .entry((family.to_owned(), rest))
-                    .or_default()
-                    .push((bound, *value));
+                buckets.entry((family.to_owned(), rest)).or_default().push((bound, *value));
             }
             let before = pages[0][&(name.clone(), labels.clone())];
             assert!(before <= *value, "{name}{{{labels}}} fell");
         }
-        assert!(
-            buckets.len() >= 26,
-            "13 histograms of two series each, {} found",
-            buckets.len()
-        );
+        assert!(buckets.len() >= 26, "13 histograms of two series each, {} found", buckets.len());
         for ((family, labels), mut found) in buckets {
             found.sort_by(|a, b| a.0.total_cmp(&b.0));
-            assert!(
-                found.windows(2).all(|pair| pair[0].1 <= pair[1].1),
-                "{family}{{{labels}}}"
-            );
+            assert!(found.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{family}{{{labels}}}");
             let (bound, last) = found[found.len() - 1];
             assert!(bound.is_infinite() && last == pages[1][&(format!("{family}_count"), labels)]);
         }

@@ -73,9 +73,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 
 async fn listen_again(address: SocketAddr) -> Option<TcpListener> {
     let bound = TcpListener::bind(address).await;
-    bound
-        .inspect_err(|error| warn!(%address, %error, "mock engine cannot listen again"))
-        .ok()
+    bound.inspect_err(|error| warn!(%address, %error, "mock engine cannot listen again")).ok()
 }
 
 /// Waits for the next change; for ever when there can be none.

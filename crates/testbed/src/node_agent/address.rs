@@ -34,13 +34,7 @@ pub(super) struct Lease {
 
 impl Addresses {
     pub(super) fn new(network: u8) -> Self {
-        Self {
-            pool: Arc::new(Mutex::new(Pool {
-                network,
-                next: 0,
-                taken: HashSet::new(),
-            })),
-        }
+        Self { pool: Arc::new(Mutex::new(Pool { network, next: 0, taken: HashSet::new() })) }
     }
 
     /// The address of the node with this number.
@@ -56,10 +50,7 @@ impl Addresses {
             pool.next = (pool.next + 1) % CAPACITY;
             let address = Ipv4Addr::new(127, pool.network, y as u8, z as u8);
             if pool.taken.insert(address) {
-                return Some(Lease {
-                    address,
-                    pool: self.pool.clone(),
-                });
+                return Some(Lease { address, pool: self.pool.clone() });
             }
         }
         None
@@ -68,10 +59,7 @@ impl Addresses {
     /// The address that a pod has already; `None` when another living pod has it.
     pub(super) fn adopt(&self, address: Ipv4Addr) -> Option<Lease> {
         let free = self.pool.lock().taken.insert(address);
-        free.then(|| Lease {
-            address,
-            pool: self.pool.clone(),
-        })
+        free.then(|| Lease { address, pool: self.pool.clone() })
     }
 }
 
@@ -99,11 +87,7 @@ mod tests {
         let first = addresses.take().unwrap();
         assert_eq!(first.address(), Ipv4Addr::new(127, 77, 1, 1));
         let second = addresses.take().unwrap();
-        assert_eq!(
-            second.address(),
-            Ipv4Addr::new(127, 77, 1, 3),
-            "the adopted one is left out"
-        );
+        assert_eq!(second.address(), Ipv4Addr::new(127, 77, 1, 3), "the adopted one is left out");
         drop(first);
         assert_eq!(
             addresses.take().unwrap().address(),

@@ -98,10 +98,7 @@ impl Annotations {
                 continue;
             };
             if let Err(problem) = read.set(key, value.trim()) {
-                bad.push(BadAnnotation {
-                    key: key.to_owned(),
-                    problem,
-                });
+                bad.push(BadAnnotation { key: key.to_owned(), problem });
             }
         }
         (read, bad)
@@ -145,23 +142,16 @@ fn share(value: &str) -> Result<Share, String> {
 
 /// Reads `20s`, `300ms`, `1m30s` or `lognormal(30s,0.4)` (median, sigma).
 fn delay(value: &str) -> Result<Delay, String> {
-    let Some(inner) = value
-        .strip_prefix("lognormal(")
-        .and_then(|rest| rest.strip_suffix(')'))
-    else {
+    let Some(inner) = value.strip_prefix("lognormal(").and_then(|rest| rest.strip_suffix(')')) else {
         return duration(value).map(Delay::Fixed);
     };
-    let (median, sigma) = inner
-        .split_once(',')
-        .ok_or("lognormal needs a median and a sigma: lognormal(30s,0.4)")?;
+    let (median, sigma) =
+        inner.split_once(',').ok_or("lognormal needs a median and a sigma: lognormal(30s,0.4)")?;
     let sigma = match sigma.trim().parse::<f64>() {
         Ok(sigma) if sigma.is_finite() && sigma >= 0.0 => sigma,
         _ => return Err(format!("sigma {sigma:?} is not a number of at least 0")),
     };
-    Ok(Delay::LogNormal {
-        median: duration(median.trim())?,
-        sigma,
-    })
+    Ok(Delay::LogNormal { median: duration(median.trim())?, sigma })
 }
 
 /// Reads a duration the way Go writes one: numbers with units ms, s, m or h, one after the other.
@@ -170,12 +160,8 @@ fn duration(value: &str) -> Result<Duration, String> {
     let mut rest = value;
     let mut seconds = 0.0;
     while !rest.is_empty() {
-        let number = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(wrong)?;
-        let unit = rest[number..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |len| number + len);
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let unit = rest[number..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |len| number + len);
         let scale = match &rest[number..unit] {
             "ms" => 0.001,
             "s" => 1.0,
@@ -210,10 +196,8 @@ mod tests {
         bad_keys: &[&str],
     ) {
         let parse = |pairs: &[(&str, &str)]| {
-            let map = pairs
-                .iter()
-                .map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned()))
-                .collect();
+            let map =
+                pairs.iter().map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned())).collect();
             Annotations::parse(Some(&map))
         };
         let ((pod, mut bad), (owner, bad_owner)) = (parse(pod), parse(owner));
@@ -221,44 +205,17 @@ mod tests {
         let mut expected = Annotations::default().or(Annotations::default());
         change(&mut expected);
         assert_eq!(pod.or(owner), expected);
-        assert_eq!(
-            bad.iter().map(|bad| bad.key.as_str()).collect::<Vec<_>>(),
-            bad_keys,
-            "{bad:?}"
-        );
+        assert_eq!(bad.iter().map(|bad| bad.key.as_str()).collect::<Vec<_>>(), bad_keys, "{bad:?}");
     }
 
     #[test]
     fn annotations() {
         check(&[], &[], |_| {}, &[]);
-        check(
-            &[("start", "20s")],
-            &[],
-            |s| s.start = Delay::Fixed(MS(20_000)),
-            &[],
-        );
-        check(
-            &[("start", "300ms")],
-            &[],
-            |s| s.start = Delay::Fixed(MS(300)),
-            &[],
-        );
-        check(
-            &[("start", "1m30.5s")],
-            &[],
-            |s| s.start = Delay::Fixed(MS(90_500)),
-            &[],
-        );
-        let lognormal = Delay::LogNormal {
-            median: MS(30_000),
-            sigma: 0.4,
-        };
-        check(
-            &[("start", "lognormal(30s, 0.4)")],
-            &[],
-            |s| s.start = lognormal,
-            &[],
-        );
+        check(&[("start", "20s")], &[], |s| s.start = Delay::Fixed(MS(20_000)), &[]);
+        check(&[("start", "300ms")], &[], |s| s.start = Delay::Fixed(MS(300)), &[]);
+        check(&[("start", "1m30.5s")], &[], |s| s.start = Delay::Fixed(MS(90_500)), &[]);
+        let lognormal = Delay::LogNormal { median: MS(30_000), sigma: 0.4 };
+        check(&[("start", "lognormal(30s, 0.4)")], &[], |s| s.start = lognormal, &[]);
         for wrong in [
             "",
             "20",
@@ -273,65 +230,29 @@ mod tests {
         ] {
             check(&[("start", wrong)], &[], |_| {}, &["start"]);
         }
-        check(
-            &[("terminate", "0s")],
-            &[("terminate", "2h")],
-            |s| s.terminate = MS(0),
-            &[],
-        );
+        check(&[("terminate", "0s")], &[("terminate", "2h")], |s| s.terminate = MS(0), &[]);
         check(&[], &[("fault", "http500")], |s| s.fault = Fault::Http500, &[]);
         check(&[("fault", "")], &[("fault", "http500")], |_| {}, &[]);
-        check(
-            &[("fault", "boom")],
-            &[("fault", "hang")],
-            |s| s.fault = Fault::Hang,
-            &["fault"],
-        );
+        check(&[("fault", "boom")], &[("fault", "hang")], |s| s.fault = Fault::Hang, &["fault"]);
         check(&[("total", "12.5")], &[("total", "300")], |s| s.total = 12.5, &[]);
-        check(
-            &[("total", "many")],
-            &[("total", "300")],
-            |s| s.total = 300.0,
-            &["total"],
-        );
+        check(&[("total", "many")], &[("total", "300")], |s| s.total = 300.0, &["total"]);
         check(&[("total", "inf")], &[], |s| s.total = f64::INFINITY, &[]);
         check(&[], &[("share", "ready")], |s| s.share = Share::Ready, &[]);
         check(&[("share", "pods")], &[], |_| {}, &["share"]);
         let running = "num_requests_running".parse().unwrap();
-        check(
-            &[("metric", "vllm:num_requests_running")],
-            &[],
-            |s| s.metric = running,
-            &[],
-        );
-        check(
-            &[("metric", "ttft")],
-            &[("strat", "1s")],
-            |_| {},
-            &["metric", "strat"],
-        );
+        check(&[("metric", "vllm:num_requests_running")], &[], |s| s.metric = running, &[]);
+        check(&[("metric", "ttft")], &[("strat", "1s")], |_| {}, &["metric", "strat"]);
     }
 
     #[test]
     fn a_lognormal_start_has_its_median() {
-        let delay = Delay::LogNormal {
-            median: MS(30_000),
-            sigma: 0.4,
-        };
+        let delay = Delay::LogNormal { median: MS(30_000), sigma: 0.4 };
         let mut random = StdRng::seed_from_u64(1);
         let mut drawn: Vec<_> = (0..1001).map(|_| delay.sample(&mut random)).collect();
         drawn.sort();
-        assert!(
-            drawn[500] > MS(28_500) && drawn[500] < MS(31_500),
-            "{:?}",
-            drawn[500]
-        );
+        assert!(drawn[500] > MS(28_500) && drawn[500] < MS(31_500), "{:?}", drawn[500]);
         // The 84th percentile is one sigma away: 30 s × e^0.4 = 44.8 s.
-        assert!(
-            drawn[841] > MS(41_500) && drawn[841] < MS(48_000),
-            "{:?}",
-            drawn[841]
-        );
+        assert!(drawn[841] > MS(41_500) && drawn[841] < MS(48_000), "{:?}", drawn[841]);
         assert_eq!(Delay::Fixed(MS(5)).sample(&mut random), MS(5));
     }
 }

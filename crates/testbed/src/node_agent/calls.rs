@@ -25,10 +25,7 @@ pub(super) struct Gone;
 
 impl Calls {
     pub(super) fn new(client: Client) -> Self {
-        Self {
-            client,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-        }
+        Self { client, places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Makes a call until it succeeds. Only "not found" and "already exists" end the attempts; everything else is

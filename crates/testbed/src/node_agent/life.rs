@@ -92,21 +92,14 @@ impl Life {
             std::future::pending::<()>().await;
         }
         let mut orders = self.orders.clone();
-        let told = orders
-            .wait_for(|orders| orders.part.is_some())
-            .await
-            .map_err(|_closed| Gone)?
-            .part;
+        let told = orders.wait_for(|orders| orders.part.is_some()).await.map_err(|_closed| Gone)?.part;
         let (settings, _) = told.ok_or(Gone)?;
         let lease = self.lease(adopted).await;
         let (at, ready) = match self.pod.phase {
             Phase::Running { started, ready } => (started, ready),
             Phase::Pending | Phase::Ended => {
-                self.patch_status(
-                    "start pod",
-                    &status::running(&self.pod, lease.address(), self.host),
-                )
-                .await?;
+                self.patch_status("start pod", &status::running(&self.pod, lease.address(), self.host))
+                    .await?;
                 (SystemTime::now(), false)
             }
         };
@@ -119,12 +112,7 @@ impl Life {
             Some(port) => Some(listen((lease.address(), port).into()).await),
             None => None,
         };
-        Ok(Started {
-            lease,
-            at,
-            ready,
-            listener,
-        })
+        Ok(Started { lease, at, ready, listener })
     }
 
     async fn lease(&self, adopted: Option<Lease>) -> Lease {
@@ -230,10 +218,7 @@ impl Life {
 
     /// Takes the pod out of the API: the containers have ended.
     async fn delete(&self) -> Result<(), Gone> {
-        let same = Preconditions {
-            uid: Some(self.pod.uid.clone()),
-            resource_version: None,
-        };
+        let same = Preconditions { uid: Some(self.pod.uid.clone()), resource_version: None };
         let params = DeleteParams::default().grace_period(0).preconditions(same);
         let call = || self.api.delete(&self.pod.name, &params);
         self.calls.persist("delete pod", call).await.map(drop)

@@ -38,15 +38,11 @@ async fn create_one(calls: &Calls, options: &Options, index: usize) -> Result<()
     let vanished = |_gone| Error::NodeVanished(name.clone());
     let params = PatchParams::default();
     let untaint = Patch::Merge(json!({"spec": {"taints": null}}));
-    let patched = calls
-        .persist("untaint node", || api.patch(&name, &params, &untaint))
-        .await;
+    let patched = calls.persist("untaint node", || api.patch(&name, &params, &untaint)).await;
     patched.map_err(vanished)?;
     let status = node_status(options, &name, address(options.network, index));
     let status = Patch::Strategic(json!({"status": status}));
-    let patched = calls
-        .persist("patch node status", || api.patch_status(&name, &params, &status))
-        .await;
+    let patched = calls.persist("patch node status", || api.patch_status(&name, &params, &status)).await;
     patched.map(drop).map_err(vanished)
 }
 

@@ -109,13 +109,7 @@ impl Workload {
         // The API server fills in the default of 1.
         let replicas = object.spec.replicas.unwrap_or(1) as f64;
         let controller = controller(&object.metadata);
-        Self {
-            uid: object.metadata.uid.unwrap_or_default(),
-            kind,
-            controller,
-            annotations,
-            replicas,
-        }
+        Self { uid: object.metadata.uid.unwrap_or_default(), kind, controller, annotations, replicas }
     }
 }
 
@@ -148,17 +142,10 @@ pub(super) struct Pod {
 
 impl Pod {
     pub(super) fn read(object: WatchedPod) -> Self {
-        let WatchedPod {
-            metadata,
-            spec,
-            status,
-            ..
-        } = object;
+        let WatchedPod { metadata, spec, status, .. } = object;
         let status = status.unwrap_or_default();
         let annotations = read_annotations("Pod", &metadata);
-        let grace = metadata
-            .deletion_grace_period_seconds
-            .and_then(|seconds| u64::try_from(seconds).ok());
+        let grace = metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Self {
             annotations,
             controller: controller(&metadata),
@@ -169,9 +156,7 @@ impl Pod {
             containers: spec.containers,
             phase: phase(&status),
             address: status.pod_ip,
-            deleting: metadata
-                .deletion_timestamp
-                .map(|_| Duration::from_secs(grace.unwrap_or(0))),
+            deleting: metadata.deletion_timestamp.map(|_| Duration::from_secs(grace.unwrap_or(0))),
         }
     }
 
@@ -181,10 +166,7 @@ impl Pod {
 
     /// The port of the mock engine, if one of the containers is one.
     pub(super) fn engine_port(&self) -> Option<u16> {
-        let engine = self
-            .containers
-            .iter()
-            .find(|container| is_engine(&container.image))?;
+        let engine = self.containers.iter().find(|container| is_engine(&container.image))?;
         Some(engine.ports.first().map_or(8000, |port| port.container_port))
     }
 }
@@ -193,14 +175,8 @@ fn phase(status: &WatchedPodStatus) -> Phase {
     match status.phase.as_str() {
         "Succeeded" | "Failed" => Phase::Ended,
         "Running" => Phase::Running {
-            started: status
-                .start_time
-                .as_ref()
-                .map_or_else(SystemTime::now, |time| SystemTime::from(time.0)),
-            ready: status
-                .conditions
-                .iter()
-                .any(|c| c.kind == "Ready" && c.status == "True"),
+            started: status.start_time.as_ref().map_or_else(SystemTime::now, |time| SystemTime::from(time.0)),
+            ready: status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True"),
         },
         _ => Phase::Pending,
     }
@@ -216,21 +192,10 @@ fn is_engine(image: &str) -> bool {
 }
 
 fn controller(metadata: &ObjectMeta) -> Option<Controller> {
-    let owner = metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))?;
-    let known = WorkloadKind::WATCHED
-        .into_iter()
-        .find(|kind| kind.name() == owner.kind);
-    let kind = known
-        .filter(|_| owner.api_version == "apps/v1")
-        .unwrap_or(WorkloadKind::Foreign);
-    Some(Controller {
-        kind,
-        uid: owner.uid.clone(),
-    })
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let known = WorkloadKind::WATCHED.into_iter().find(|kind| kind.name() == owner.kind);
+    let kind = known.filter(|_| owner.api_version == "apps/v1").unwrap_or(WorkloadKind::Foreign);
+    Some(Controller { kind, uid: owner.uid.clone() })
 }
 
 fn read_annotations(kind: &str, metadata: &ObjectMeta) -> Annotations {
@@ -281,10 +246,7 @@ mod tests {
             },
         });
         check_pod(running, |pod| {
-            let controller = Controller {
-                kind: WorkloadKind::ReplicaSet,
-                uid: "r".to_owned(),
-            };
+            let controller = Controller { kind: WorkloadKind::ReplicaSet, uid: "r".to_owned() };
             matches!(pod.phase, Phase::Running { ready: true, .. })
                 && !pod.is_ready()
                 && pod.deleting == Some(Duration::from_secs(30))
@@ -303,12 +265,7 @@ mod tests {
             "r:5000/aibrix/vllm-mock:1",
         ];
         assert!(known.into_iter().all(is_engine));
-        let others = [
-            "vllm-mock",
-            "xaibrix/vllm-mock",
-            "aibrix/vllm-mock-gpu:1",
-            "aibrix/vllm",
-        ];
+        let others = ["vllm-mock", "xaibrix/vllm-mock", "aibrix/vllm-mock-gpu:1", "aibrix/vllm"];
         assert!(!others.into_iter().any(is_engine));
     }
 }

@@ -56,10 +56,7 @@ impl Registry {
             return;
         }
         let uid = workload.uid.clone();
-        let before = self
-            .workloads
-            .get(&uid)
-            .and_then(|known| known.controller.clone());
+        let before = self.workloads.get(&uid).and_then(|known| known.controller.clone());
         self.relink(&uid, before.as_ref(), workload.controller.as_ref());
         self.workloads.insert(uid.clone(), workload);
         self.refresh_below(&uid);
@@ -76,10 +73,7 @@ impl Registry {
     pub(super) fn resync_workloads(&mut self, kind: WorkloadKind, all: Vec<Workload>) {
         let alive: HashSet<&Uid> = all.iter().map(|workload| &workload.uid).collect();
         let of_kind = self.workloads.values().filter(|workload| workload.kind == kind);
-        let gone = of_kind
-            .map(|workload| &workload.uid)
-            .filter(|uid| !alive.contains(uid))
-            .cloned();
+        let gone = of_kind.map(|workload| &workload.uid).filter(|uid| !alive.contains(uid)).cloned();
         for uid in gone.collect::<Vec<_>>() {
             self.remove_workload(&uid);
         }
@@ -90,10 +84,8 @@ impl Registry {
 
     /// A pod was created or changed. Returns it when it is new and to be started.
     pub(super) fn apply_pod(&mut self, pod: &Pod) -> Option<NewPod> {
-        let before = self
-            .pods
-            .get(&pod.uid)
-            .map(|known| (known.pod.controller.clone(), known.pod.is_ready()));
+        let before =
+            self.pods.get(&pod.uid).map(|known| (known.pod.controller.clone(), known.pod.is_ready()));
         let siblings_changed = before.as_ref() != Some(&(pod.controller.clone(), pod.is_ready()));
         self.relink(
             &pod.uid,
@@ -104,21 +96,9 @@ impl Registry {
             known.pod = pod.clone();
             None
         } else {
-            let (sender, orders) = watch::channel(Orders {
-                part: None,
-                deleting: pod.deleting,
-            });
-            self.pods.insert(
-                pod.uid.clone(),
-                KnownPod {
-                    pod: pod.clone(),
-                    orders: sender,
-                },
-            );
-            Some(NewPod {
-                pod: pod.clone(),
-                orders,
-            })
+            let (sender, orders) = watch::channel(Orders { part: None, deleting: pod.deleting });
+            self.pods.insert(pod.uid.clone(), KnownPod { pod: pod.clone(), orders: sender });
+            Some(NewPod { pod: pod.clone(), orders })
         };
         if let Some(known) = self.pods.get(&pod.uid) {
             self.refresh(known, &OnceCell::new());
@@ -139,12 +119,7 @@ impl Registry {
 
     /// The pods that are not among `alive` are gone.
     pub(super) fn retain_pods(&mut self, alive: &HashSet<Uid>) {
-        let gone: Vec<Uid> = self
-            .pods
-            .keys()
-            .filter(|uid| !alive.contains(*uid))
-            .cloned()
-            .collect();
+        let gone: Vec<Uid> = self.pods.keys().filter(|uid| !alive.contains(*uid)).cloned().collect();
         for uid in gone {
             self.remove_pod(&uid);
         }
@@ -163,10 +138,7 @@ impl Registry {
             }
         }
         if let Some(controller) = after {
-            self.controlled
-                .entry(controller.uid.clone())
-                .or_default()
-                .insert(uid.clone());
+            self.controlled.entry(controller.uid.clone()).or_default().insert(uid.clone());
         }
     }
 
@@ -212,10 +184,7 @@ impl Registry {
         let settings = pod.annotations.or(owner);
         let census = || {
             census.get_or_init(|| {
-                let alone = Census {
-                    pods: 1.0,
-                    ready: 1.0,
-                };
+                let alone = Census { pods: 1.0, ready: 1.0 };
                 group.map_or(alone, |group| Census::of(&self.pods_below(group)))
             })
         };
@@ -226,23 +195,13 @@ impl Registry {
         };
         // The last pod of an owner set to 0, and the first before it counts as ready, are one part.
         let share = settings.total / parts.max(1.0);
-        Some((
-            settings,
-            Script {
-                share,
-                gauges: settings.metric,
-                fault: settings.fault,
-            },
-        ))
+        Some((settings, Script { share, gauges: settings.metric, fault: settings.fault }))
     }
 
     fn refresh(&self, known: &KnownPod, census: &OnceCell<Census>) {
         let part = self.part(&known.pod, census);
         known.orders.send_if_modified(|orders| {
-            let next = Orders {
-                part: part.or(orders.part),
-                deleting: known.pod.deleting,
-            };
+            let next = Orders { part: part.or(orders.part), deleting: known.pod.deleting };
             let changed = *orders != next;
             *orders = next;
             changed
@@ -282,10 +241,7 @@ struct Census {
 impl Census {
     fn of(pods: &[&KnownPod]) -> Self {
         let ready = pods.iter().filter(|known| known.pod.is_ready()).count();
-        Self {
-            pods: pods.len() as f64,
-            ready: ready as f64,
-        }
+        Self { pods: pods.len() as f64, ready: ready as f64 }
     }
 }
 

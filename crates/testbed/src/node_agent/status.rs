@@ -60,10 +60,6 @@ fn condition(kind: &str, holds: bool, now: &str) -> Value {
     let status = if holds { "True" } else { "False" };
     let mut condition = json!({"type": kind, "status": status, "lastTransitionTime": now});
     // Merged by type: a reason that no longer holds has to be taken away.
-    condition["reason"] = if holds {
-        Value::Null
-    } else {
-        json!("ContainersNotReady")
-    };
+    condition["reason"] = if holds { Value::Null } else { json!("ContainersNotReady") };
     condition
 }

@@ -30,11 +30,7 @@ pub(super) async fn follow(kubelets: Kubelets) {
     let mut workloads = futures::stream::SelectAll::new();
     let mut unseen: HashSet<_> = WorkloadKind::WATCHED.into();
     for kind in WorkloadKind::WATCHED {
-        workloads.push(
-            watch_workloads(client, kind)
-                .map(move |change| (kind, change))
-                .boxed(),
-        );
+        workloads.push(watch_workloads(client, kind).map(move |change| (kind, change)).boxed());
     }
     let mut pods = watch_pods(client);
     loop {

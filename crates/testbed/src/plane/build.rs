@@ -47,11 +47,7 @@ pub fn build(progress: &mut dyn FnMut(&str)) -> Result<PathBuf, Error> {
 fn module_dir() -> Result<PathBuf, Error> {
     if let Some(told) = std::env::var_os("WINDLASS_CONTROLPLANE_DIR") {
         let dir = std::path::absolute(&told).map_err(file_error("find", Path::new(&told)))?;
-        return if is_module(&dir) {
-            Ok(dir)
-        } else {
-            Err(Error::WrongSources(dir))
-        };
+        return if is_module(&dir) { Ok(dir) } else { Err(Error::WrongSources(dir)) };
     }
     let starts = [std::env::current_dir(), std::env::current_exe()];
     starts
@@ -69,11 +65,7 @@ fn is_module(dir: &Path) -> bool {
 }
 
 fn cache_dir() -> Result<PathBuf, Error> {
-    let set = |variable| {
-        std::env::var_os(variable)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let dir = set("WINDLASS_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|home| home.join("windlass")))
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache").join("windlass")))
@@ -85,11 +77,7 @@ fn cache_dir() -> Result<PathBuf, Error> {
 fn go(module: &Path, args: &[&OsStr]) -> Command {
     let mut command = Command::new("go");
     command.args(args).current_dir(module).stdin(Stdio::null());
-    command
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
-        .env_remove("GOOS")
-        .env_remove("GOARCH");
+    command.env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOOS").env_remove("GOARCH");
     command
 }
 
@@ -97,28 +85,18 @@ fn spawn_error(source: std::io::Error) -> Error {
     if source.kind() == ErrorKind::NotFound {
         Error::NoGo
     } else {
-        Error::Spawn {
-            program: "go".into(),
-            source,
-        }
+        Error::Spawn { program: "go".into(), source }
     }
 }
 
 /// The version that builds the module, which a `toolchain` setting may make another than the one installed.
 fn go_version(module: &Path) -> Result<String, Error> {
-    let output = go(module, &["env".as_ref(), "GOVERSION".as_ref()])
-        .output()
-        .map_err(spawn_error)?;
+    let output = go(module, &["env".as_ref(), "GOVERSION".as_ref()]).output().map_err(spawn_error)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let tail = record::last_lines(String::from_utf8_lossy(&output.stderr).lines());
-    Err(Error::Go {
-        command: "env",
-        dir: module.to_path_buf(),
-        status: output.status,
-        tail,
-    })
+    Err(Error::Go { command: "env", dir: module.to_path_buf(), status: output.status, tail })
 }
 
 /// Linker flags that set the versions the programs report, which are otherwise `v0.0.0-master`.
@@ -143,10 +121,7 @@ fn linker_flags(module: &Path) -> Result<String, Error> {
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip_while(|word| *word == "require");
-        (words.next()? == module)
-            .then(|| words.next())
-            .flatten()
-            .filter(|word| *word != "=>")
+        (words.next()? == module).then(|| words.next()).flatten().filter(|word| *word != "=>")
     })
 }
 
@@ -196,9 +171,7 @@ fn lock(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<File, Error> {
             Err(TryLockError::Error(error)) => return Err(file_error("lock", path)(error)),
             Err(TryLockError::WouldBlock) => {
                 let seconds = start.elapsed().as_secs();
-                progress(&format!(
-                    "control plane: another process is building it, waiting, {seconds} s"
-                ));
+                progress(&format!("control plane: another process is building it, waiting, {seconds} s"));
                 std::thread::sleep(TICK);
             }
         }
@@ -210,9 +183,7 @@ fn compile(module: &Path, flags: &str, output: &Path, progress: &mut dyn FnMut(&
     let list: [&OsStr; 3] = ["list".as_ref(), "-deps".as_ref(), ".".as_ref()];
     let packages = run_go(module, "list", &list, &mut |fetched| {
         let seconds = start.elapsed().as_secs();
-        progress(&format!(
-            "control plane: fetching Go modules, {fetched} so far, {seconds} s"
-        ));
+        progress(&format!("control plane: fetching Go modules, {fetched} so far, {seconds} s"));
     })?
     .lines()
     .count();
@@ -230,9 +201,7 @@ fn compile(module: &Path, flags: &str, output: &Path, progress: &mut dyn FnMut(&
     run_go(module, "build", &build, &mut |compiled| {
         let seconds = start.elapsed().as_secs();
         // Packages of an earlier build are not compiled, so the count may end below the total, but not above.
-        progress(&format!(
-            "control plane: compiling, {compiled} of {packages} packages, {seconds} s"
-        ));
+        progress(&format!("control plane: compiling, {compiled} of {packages} packages, {seconds} s"));
     })?;
     Ok(())
 }
@@ -245,11 +214,8 @@ fn run_go(
     args: &[&OsStr],
     tick: &mut dyn FnMut(usize),
 ) -> Result<String, Error> {
-    let mut child = go(module, args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(spawn_error)?;
+    let mut child =
+        go(module, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(spawn_error)?;
     let stdout = child.stdout.take();
     let stdout = std::thread::spawn(move || {
         let mut text = String::new();
@@ -281,12 +247,7 @@ fn run_go(
     }
     // Names of packages, which `-v` writes, have no spaces; complaints do.
     let tail = record::last_lines(lines.iter().map(String::as_str).filter(|line| line.contains(' ')));
-    Err(Error::Go {
-        command,
-        dir: module.to_path_buf(),
-        status,
-        tail,
-    })
+    Err(Error::Go { command, dir: module.to_path_buf(), status, tail })
 }
 
 #[cfg(test)]
@@ -296,16 +257,9 @@ mod tests {
     #[test]
     fn version_is_the_required_one() {
         let check = |go_mod: &str, expected: Option<&str>| {
-            assert_eq!(
-                required_version(go_mod, "k8s.io/kubernetes"),
-                expected,
-                "{go_mod}"
-            );
+            assert_eq!(required_version(go_mod, "k8s.io/kubernetes"), expected, "{go_mod}");
         };
-        check(
-            "require (\n\tk8s.io/kubectl v0.36.3\n\tk8s.io/kubernetes v1.36.3\n)",
-            Some("v1.36.3"),
-        );
+        check("require (\n\tk8s.io/kubectl v0.36.3\n\tk8s.io/kubernetes v1.36.3\n)", Some("v1.36.3"));
         check("require k8s.io/kubernetes v1.36.3 // indirect", Some("v1.36.3"));
         check(
             "replace (\n\tk8s.io/kubernetes => ../k\n)\nrequire k8s.io/kubernetes v1.37.0",

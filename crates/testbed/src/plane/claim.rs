@@ -35,21 +35,13 @@ pub(super) fn claim(name: &str, binary: &Path) -> Result<Claim, Error> {
     let living = sweep(&base)?;
     if let Some(record) = living.iter().find(|record| record.name == name) {
         let (owner, ending) = (record.owner.pid, !record.owner.is_alive());
-        return Err(Error::NameInUse {
-            name: name.to_owned(),
-            owner,
-            ending,
-        });
+        return Err(Error::NameInUse { name: name.to_owned(), owner, ending });
     }
     let taken: BTreeSet<u8> = living.iter().map(|record| record.network).collect();
-    let network = NETWORKS
-        .into_iter()
-        .find(|n| !taken.contains(n) && ports_free(*n))
-        .ok_or(Error::NoNetwork)?;
+    let network =
+        NETWORKS.into_iter().find(|n| !taken.contains(n) && ports_free(*n)).ok_or(Error::NoNetwork)?;
 
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let record = Record {
         name: name.to_owned(),
         network,
@@ -129,7 +121,5 @@ fn create_private(dir: &Path) -> Result<(), Error> {
 
 /// Whether nobody serves on the control plane's ports of a network, such as another user's plane.
 fn ports_free(network: u8) -> bool {
-    PORTS
-        .iter()
-        .all(|port| TcpListener::bind((address(network), *port)).is_ok())
+    PORTS.iter().all(|port| TcpListener::bind((address(network), *port)).is_ok())
 }

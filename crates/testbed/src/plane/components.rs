@@ -129,18 +129,8 @@ fn start_reaper(claim: Claim) -> Result<(Plane, PipeReader), Error> {
         }
     };
     // From here on, dropping the plane cleans up.
-    let mut plane = Plane {
-        dir,
-        record,
-        config: None,
-        life: Some(write),
-        reaper,
-        children: Vec::new(),
-    };
-    plane
-        .record
-        .processes
-        .push(Process::of_child("reaper", &plane.reaper));
+    let mut plane = Plane { dir, record, config: None, life: Some(write), reaper, children: Vec::new() };
+    plane.record.processes.push(Process::of_child("reaper", &plane.reaper));
     plane.record.write(&plane.dir)?;
     Ok((plane, read))
 }
@@ -149,10 +139,7 @@ fn start_reaper(claim: Claim) -> Result<(Plane, PipeReader), Error> {
 fn launch(plane: &mut Plane, component: Component, life: &PipeReader) -> Result<(), Error> {
     let command = component.command(&plane.record.binary, &plane.dir, plane.record.network);
     let child = spawn(component.name(), command, &plane.dir, life)?;
-    plane
-        .record
-        .processes
-        .push(Process::of_child(component.name(), &child));
+    plane.record.processes.push(Process::of_child(component.name(), &child));
     plane.children.push((component, child));
     plane.record.write(&plane.dir)
 }
@@ -164,30 +151,15 @@ fn spawn(name: &str, mut command: Command, dir: &Path, life: &PipeReader) -> Res
     let log = File::create(&path).map_err(file_error("create", &path))?;
     let stdout = log.try_clone().map_err(file_error("open", &path))?;
     let life = life.try_clone().map_err(file_error("share a pipe for", dir))?;
-    command
-        .stdin(life)
-        .stdout(stdout)
-        .stderr(log)
-        .current_dir("/")
-        .process_group(0);
-    command.spawn().map_err(|source| Error::Spawn {
-        program: format!("{name} ({command:?})"),
-        source,
-    })
+    command.stdin(life).stdout(stdout).stderr(log).current_dir("/").process_group(0);
+    command.spawn().map_err(|source| Error::Spawn { program: format!("{name} ({command:?})"), source })
 }
 
 fn write_keys(plane: &Plane) -> Result<(), Error> {
     let address = address(plane.network());
     let mut command = Command::new(&plane.record.binary);
-    command
-        .arg("pki")
-        .arg("--dir")
-        .arg(plane.dir.join("pki"))
-        .arg("--kubeconfig")
-        .arg(plane.kubeconfig());
-    command
-        .arg(format!("--address={address}"))
-        .arg(format!("--server=https://{address}:{APISERVER}"));
+    command.arg("pki").arg("--dir").arg(plane.dir.join("pki")).arg("--kubeconfig").arg(plane.kubeconfig());
+    command.arg(format!("--address={address}")).arg(format!("--server=https://{address}:{APISERVER}"));
     run(command, "pki")
 }
 
@@ -203,19 +175,12 @@ fn run(mut command: Command, component: &'static str) -> Result<(), Error> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| Error::Spawn {
-            program: format!("{component} ({command:?})"),
-            source,
-        })?;
+        .map_err(|source| Error::Spawn { program: format!("{component} ({command:?})"), source })?;
     if output.status.success() {
         return Ok(());
     }
     let tail = record::last_lines(String::from_utf8_lossy(&output.stderr).lines());
-    Err(Error::Died {
-        component,
-        status: output.status,
-        tail,
-    })
+    Err(Error::Died { component, status: output.status, tail })
 }
 
 /// Waits until a server says it is healthy.
@@ -230,9 +195,7 @@ async fn healthy(
     };
     let client = client(plane, config, port)?;
     wait(plane, component, deadline, async || {
-        let request = http::Request::get(path)
-            .body(Vec::new())
-            .map_err(kube::Error::HttpError)?;
+        let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
         client.request_text(request).await.map(drop)
     })
     .await
@@ -254,15 +217,11 @@ async fn bootstrapped(plane: &mut Plane, client: &Client, deadline: Instant) -> 
 /// A client of one server. All servers have the same certificate, so the administrator's configuration serves for each
 /// but for the port.
 fn client(plane: &Plane, config: &Config, port: u16) -> Result<Client, Error> {
-    let client_error = |reason: String| Error::Client {
-        path: plane.kubeconfig(),
-        reason,
-    };
+    let client_error = |reason: String| Error::Client { path: plane.kubeconfig(), reason };
     let url = format!("https://{}:{port}", address(plane.network()));
     let mut config = config.clone();
-    config.cluster_url = url
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| client_error(error.to_string()))?;
+    config.cluster_url =
+        url.parse().map_err(|error: http::uri::InvalidUri| client_error(error.to_string()))?;
     // We ask again ourselves, and more often.
     config.default_retry = false;
     Client::try_from(config).map_err(|error| client_error(error.to_string()))
@@ -286,11 +245,7 @@ async fn wait<T>(
         }
         if Instant::now() >= deadline {
             let tail = record::log_tail(&plane.dir, component.name());
-            return Err(Error::NotReady {
-                component: component.name(),
-                last,
-                tail,
-            });
+            return Err(Error::NotReady { component: component.name(), last, tail });
         }
         tokio::time::sleep(POLL).await;
     }

@@ -25,11 +25,7 @@ impl Process {
     }
 
     fn of_pid(name: &str, pid: u32) -> Self {
-        Self {
-            name: name.to_owned(),
-            pid,
-            start_time: running_since(pid).unwrap_or(0),
-        }
+        Self { name: name.to_owned(), pid, start_time: running_since(pid).unwrap_or(0) }
     }
 
     /// Whether it still runs: a zombie, which only waits for its parent, does not.
@@ -98,10 +94,7 @@ mod tests {
         let process = Process::current("test");
         assert!(process.is_alive());
         assert!(process.resident_bytes().is_some_and(|bytes| bytes > 0));
-        let other = Process {
-            start_time: process.start_time + 1,
-            ..process
-        };
+        let other = Process { start_time: process.start_time + 1, ..process };
         assert!(!other.is_alive());
         assert_eq!(other.resident_bytes(), None);
     }

@@ -36,9 +36,7 @@ impl Record {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(file_error("read", &path)(error)),
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| file_error("parse", &path)(error.into()))
+        serde_json::from_slice(&text).map(Some).map_err(|error| file_error("parse", &path)(error.into()))
     }
 
     /// Replaces the record at once: a reader sees the old one or the new one.
@@ -66,19 +64,13 @@ impl Record {
 
 /// The directory that holds this user's planes.
 pub(super) fn base_dir() -> PathBuf {
-    let set = |variable| {
-        std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let set = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     // Some ways of becoming another user leave the variable behind without the directory.
     if let Some(runtime) = set("XDG_RUNTIME_DIR").filter(|path| path.is_dir()) {
         return runtime.join("windlass");
     }
     let uid = rustix::process::getuid().as_raw();
-    set("TMPDIR")
-        .unwrap_or_else(|| PathBuf::from("/tmp"))
-        .join(format!("windlass-{uid}"))
+    set("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp")).join(format!("windlass-{uid}"))
 }
 
 /// The state directory that the plane of this name has or would have.
@@ -116,11 +108,7 @@ pub(super) fn last_lines<'a>(lines: impl Iterator<Item = &'a str>) -> String {
         }
         last.push_back(line);
     }
-    if last.is_empty() {
-        "(nothing)".to_owned()
-    } else {
-        Vec::from(last).join("\n")
-    }
+    if last.is_empty() { "(nothing)".to_owned() } else { Vec::from(last).join("\n") }
 }
 
 #[cfg(test)]

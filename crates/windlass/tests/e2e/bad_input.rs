@@ -58,7 +58,8 @@ async fn kinds_that_cannot_be_scaled_are_said() {
     namespace.apply(&autoscaler("unknown", "Foo/x", "KPA", (1, 10))).await;
     let message = namespace.condition("unknown", "AbleToScale", "False", "FailedGetScale").await;
     assert!(message.contains("Foo") && message.contains("not served"), "{message}");
-    let map = autoscaler("map", "ConfigMap/x", "KPA", (1, 10)).replace("apiVersion: apps/v1, kind", "apiVersion: v1, kind");
+    let map = autoscaler("map", "ConfigMap/x", "KPA", (1, 10))
+        .replace("apiVersion: apps/v1, kind", "apiVersion: v1, kind");
     namespace.kubectl(&["create", "configmap", "x"]).await;
     namespace.apply(&map).await;
     let message = namespace.condition("map", "AbleToScale", "False", "FailedGetScale").await;

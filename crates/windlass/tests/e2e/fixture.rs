@@ -15,7 +15,7 @@ use windlass_testbed::node_agent::{self, NodeAgent};
 use windlass_testbed::plane;
 
 /// A condition that is awaited for longer has failed.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// What all tests of a run share. It lives until the process ends; then the control plane ends by itself.
 struct Testbed {
@@ -100,7 +100,11 @@ impl Namespace {
 
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.try_kubectl(arguments, "").await;
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -129,7 +133,8 @@ impl Namespace {
             last = self.autoscaler(name).await["status"].clone();
             let conditions = last["conditions"].as_array().cloned().unwrap_or_default();
             let found = conditions.into_iter().find(|condition| condition["type"] == type_);
-            if let Some(found) = found.filter(|found| found["status"] == status && found["reason"] == reason) {
+            if let Some(found) = found.filter(|found| found["status"] == status && found["reason"] == reason)
+            {
                 return found["message"].as_str().unwrap_or_default().to_owned();
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -164,7 +169,8 @@ impl Namespace {
     /// Notes every change of `spec.replicas` of a Deployment from now on.
     pub(crate) fn record(&self, deployment: &str) -> Trajectory {
         let config = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
-        let mut objects = watcher(self.api::<Deployment>(), config).default_backoff().applied_objects().boxed();
+        let mut objects =
+            watcher(self.api::<Deployment>(), config).default_backoff().applied_objects().boxed();
         let changes = Arc::new(Mutex::new(Vec::new()));
         let (noted, begun) = (Arc::clone(&changes), Instant::now());
         tokio::spawn(async move {
@@ -197,8 +203,10 @@ impl Trajectory {
 
 /// A Deployment of mock engines; `annotations` are the testbed's, without their prefix.
 pub(crate) fn deployment(name: &str, app: &str, replicas: u32, annotations: &[(&str, &str)]) -> String {
-    let annotations: String =
-        annotations.iter().map(|(key, value)| format!("\n    testbed.windlass.dev/{key}: \"{value}\"")).collect();
+    let annotations: String = annotations
+        .iter()
+        .map(|(key, value)| format!("\n    testbed.windlass.dev/{key}: \"{value}\""))
+        .collect();
     format!(
         "apiVersion: apps/v1
 kind: Deployment

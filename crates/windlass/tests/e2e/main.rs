@@ -3,6 +3,8 @@
 //! One control plane and one controller per run, a namespace per test. The tests mostly wait, so they run side by
 //! side.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 mod bad_input;
 mod fixture;
 mod load;

@@ -26,9 +26,11 @@ async fn the_samples_scale_from_3_to_5_and_stay() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
-    let columns = ["NAMESPACE", "NAME", "MINPODS", "MAXPODS", "REPLICAS", "STRATEGY", "AGE", "TARGET", "READY"];
+    let columns =
+        ["NAMESPACE", "NAME", "MINPODS", "MAXPODS", "REPLICAS", "STRATEGY", "AGE", "TARGET", "READY"];
     assert_eq!(header, columns);
-    let row: Vec<&str> = table.lines().find(|row| row.contains("mock-llama ")).unwrap().split_whitespace().collect();
+    let row: Vec<&str> =
+        table.lines().find(|row| row.contains("mock-llama ")).unwrap().split_whitespace().collect();
     assert_eq!(row[..6], ["default", "podautoscaler-example-mock-llama", "1", "10", "5", "KPA"], "{table}");
     assert_eq!(row[7..], ["Deployment/llama2-70b", "5"], "{table}");
 

@@ -12,10 +12,7 @@ const GAUGES: [(Gauge, &str); Gauge::COUNT] = [
     (Gauge::KvCache, "KV-cache usage. 1 means 100 percent usage."),
     (Gauge::CpuCache, "CPU KV-cache usage. 1 means 100 percent usage."),
     (Gauge::PromptThroughput, "Average prefill throughput in tokens/s."),
-    (
-        Gauge::GenerationThroughput,
-        "Average generation throughput in tokens/s.",
-    ),
+    (Gauge::GenerationThroughput, "Average generation throughput in tokens/s."),
 ];
 
 const COUNTERS: [(&str, &str, Meter, f64); 3] = [
@@ -25,18 +22,8 @@ const COUNTERS: [(&str, &str, Meter, f64); 3] = [
         Meter::Requests,
         0.01,
     ),
-    (
-        "vllm:prompt_tokens_total",
-        "Number of prefill tokens processed.",
-        Meter::PromptTokens,
-        1.0,
-    ),
-    (
-        "vllm:generation_tokens_total",
-        "Number of generation tokens processed.",
-        Meter::GenerationTokens,
-        1.0,
-    ),
+    ("vllm:prompt_tokens_total", "Number of prefill tokens processed.", Meter::PromptTokens, 1.0),
+    ("vllm:generation_tokens_total", "Number of generation tokens processed.", Meter::GenerationTokens, 1.0),
 ];
 
 /// Requests end for these reasons, in these shares.
@@ -54,12 +41,9 @@ const OUTPUT_TOKEN: &[f64] = &[
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
 /// 1-2-5 steps up to a context of 4,096 tokens.
-const LENGTH: &[f64] = &[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0,
-];
-const ITERATION: &[f64] = &[
-    1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0,
-];
+const LENGTH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
+const ITERATION: &[f64] =
+    &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
 const PARAMETER_N: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
 /// The coarse buckets of prometheus-fastapi-instrumentator.
 const HTTP: &[f64] = &[0.1, 0.5, 1.0];
@@ -81,30 +65,15 @@ const HANDLERS: [(&str, &str, f64); 5] = [
 
 /// Name, help, upper bounds, median of the observed values.
 const HISTOGRAMS: [(&str, &str, &[f64], f64); 13] = [
-    (
-        "vllm:iteration_tokens_total",
-        "Histogram of number of tokens per engine_step.",
-        ITERATION,
-        40.0,
-    ),
-    (
-        "vllm:time_to_first_token_seconds",
-        "Histogram of time to first token in seconds.",
-        FIRST_TOKEN,
-        0.12,
-    ),
+    ("vllm:iteration_tokens_total", "Histogram of number of tokens per engine_step.", ITERATION, 40.0),
+    ("vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", FIRST_TOKEN, 0.12),
     (
         "vllm:time_per_output_token_seconds",
         "Histogram of time per output token in seconds.",
         OUTPUT_TOKEN,
         0.03,
     ),
-    (
-        "vllm:e2e_request_latency_seconds",
-        "Histogram of e2e request latency in seconds.",
-        LATENCY,
-        6.0,
-    ),
+    ("vllm:e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", LATENCY, 6.0),
     (
         "vllm:request_queue_time_seconds",
         "Histogram of time spent in WAITING phase for request.",
@@ -129,59 +98,27 @@ const HISTOGRAMS: [(&str, &str, &[f64], f64); 13] = [
         LATENCY,
         5.8,
     ),
-    (
-        "vllm:request_prompt_tokens",
-        "Number of prefill tokens processed.",
-        LENGTH,
-        250.0,
-    ),
-    (
-        "vllm:request_generation_tokens",
-        "Number of generation tokens processed.",
-        LENGTH,
-        150.0,
-    ),
+    ("vllm:request_prompt_tokens", "Number of prefill tokens processed.", LENGTH, 250.0),
+    ("vllm:request_generation_tokens", "Number of generation tokens processed.", LENGTH, 150.0),
     (
         "vllm:request_max_num_generation_tokens",
         "Histogram of maximum number of requested tokens.",
         LENGTH,
         400.0,
     ),
-    (
-        "vllm:request_params_n",
-        "Histogram of the n request parameter.",
-        PARAMETER_N,
-        0.5,
-    ),
-    (
-        "vllm:request_params_max_tokens",
-        "Histogram of the max_tokens request parameter.",
-        LENGTH,
-        400.0,
-    ),
+    ("vllm:request_params_n", "Histogram of the n request parameter.", PARAMETER_N, 0.5),
+    ("vllm:request_params_max_tokens", "Histogram of the max_tokens request parameter.", LENGTH, 400.0),
 ];
 
 const CACHE_CONFIG: &str = r#"block_size="16",cache_dtype="auto",cpu_offload_gb="0",enable_prefix_caching="True",gpu_memory_utilization="0.9",is_attention_free="False",num_cpu_blocks="2048",num_gpu_blocks="27000",num_gpu_blocks_override="None",prefix_caching_hash_algo="builtin",sliding_window="None",swap_space_bytes="4294967296""#;
 
 pub(super) fn write(page: &mut Template) {
     process(page);
-    page.family(
-        "vllm:cache_config_info",
-        "gauge",
-        "Information of the LLMEngine CacheConfig",
-    );
+    page.family("vllm:cache_config_info", "gauge", "Information of the LLMEngine CacheConfig");
     page.fixed("vllm:cache_config_info", CACHE_CONFIG, 1.0);
-    page.family(
-        "vllm:lora_requests_info",
-        "gauge",
-        "Running stats on lora requests.",
-    );
+    page.family("vllm:lora_requests_info", "gauge", "Running stats on lora requests.");
     let adapters = format!("max_lora=\"1\",running_lora_adapters=\"{ADAPTER}\",waiting_lora_adapters=\"\"");
-    page.spliced(
-        "vllm:lora_requests_info",
-        &adapters,
-        Slot::Meter(Meter::StartTime),
-    );
+    page.spliced("vllm:lora_requests_info", &adapters, Slot::Meter(Meter::StartTime));
     for (gauge, help) in GAUGES {
         let name = format!("vllm:{}", gauge.name());
         page.family(&name, "gauge", help);
@@ -193,35 +130,13 @@ pub(super) fn write(page: &mut Template) {
     }
     for (name, help, bounds, median) in HISTOGRAMS {
         page.family(name, "histogram", help);
-        histogram(
-            page,
-            name,
-            &format!("model_name=\"{MODEL}\""),
-            bounds,
-            median,
-            1.0,
-        );
-        histogram(
-            page,
-            name,
-            &format!("model_name=\"{ADAPTER}\""),
-            bounds,
-            median,
-            0.0,
-        );
+        histogram(page, name, &format!("model_name=\"{MODEL}\""), bounds, median, 1.0);
+        histogram(page, name, &format!("model_name=\"{ADAPTER}\""), bounds, median, 0.0);
     }
-    page.family(
-        "vllm:request_success_total",
-        "counter",
-        "Count of successfully processed requests.",
-    );
+    page.family("vllm:request_success_total", "counter", "Count of successfully processed requests.");
     for (reason, fraction) in FINISHED {
         let reason = format!("finished_reason=\"{reason}\",");
-        page.both_models(
-            "vllm:request_success_total",
-            &reason,
-            Slot::Count(Meter::Requests, fraction),
-        );
+        page.both_models("vllm:request_success_total", &reason, Slot::Count(Meter::Requests, fraction));
     }
     http(page);
 }
@@ -229,16 +144,8 @@ pub(super) fn write(page: &mut Template) {
 /// What the Python client says of its own process.
 fn process(page: &mut Template) {
     let collector = [
-        (
-            "python_gc_objects_collected_total",
-            "Objects collected during gc",
-            [11_093.0, 3_174.0, 2_021.0],
-        ),
-        (
-            "python_gc_objects_uncollectable_total",
-            "Uncollectable objects found during GC",
-            [0.0; 3],
-        ),
+        ("python_gc_objects_collected_total", "Objects collected during gc", [11_093.0, 3_174.0, 2_021.0]),
+        ("python_gc_objects_uncollectable_total", "Uncollectable objects found during GC", [0.0; 3]),
         (
             "python_gc_collections_total",
             "Number of times this generation was collected",
@@ -255,33 +162,17 @@ fn process(page: &mut Template) {
     let python = r#"implementation="CPython",major="3",minor="12",patchlevel="9",version="3.12.9""#;
     page.fixed("python_info", python, 1.0);
     let fixed = [
-        (
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes.",
-            26_153_210_880.0,
-        ),
-        (
-            "process_resident_memory_bytes",
-            "Resident memory size in bytes.",
-            7_323_245_568.0,
-        ),
+        ("process_virtual_memory_bytes", "Virtual memory size in bytes.", 26_153_210_880.0),
+        ("process_resident_memory_bytes", "Resident memory size in bytes.", 7_323_245_568.0),
         ("process_open_fds", "Number of open file descriptors.", 93.0),
-        (
-            "process_max_fds",
-            "Maximum number of open file descriptors.",
-            1_048_576.0,
-        ),
+        ("process_max_fds", "Maximum number of open file descriptors.", 1_048_576.0),
     ];
     for (name, help, value) in fixed {
         page.family(name, "gauge", help);
         page.fixed(name, "", value);
     }
     let start = "process_start_time_seconds";
-    page.family(
-        start,
-        "gauge",
-        "Start time of the process since unix epoch in seconds.",
-    );
+    page.family(start, "gauge", "Start time of the process since unix epoch in seconds.");
     page.spliced(start, "", Slot::Meter(Meter::StartTime));
     let cpu = "process_cpu_seconds_total";
     page.family(cpu, "counter", "Total user and system CPU time spent in seconds.");
@@ -291,26 +182,14 @@ fn process(page: &mut Template) {
 /// What the web framework's instrumentation adds.
 fn http(page: &mut Template) {
     let name = "http_requests_total";
-    page.family(
-        name,
-        "counter",
-        "Total number of requests by method, status and handler.",
-    );
+    page.family(name, "counter", "Total number of requests by method, status and handler.");
     for (handler, method, fraction) in HANDLERS {
         let labels = format!("handler=\"{handler}\",method=\"{method}\",status=\"2xx\"");
         page.spliced(name, &labels, Slot::Count(Meter::Requests, fraction));
     }
     for (name, help, mean) in [
-        (
-            "http_request_size_bytes",
-            "Content length of incoming requests by handler.",
-            1_200.0,
-        ),
-        (
-            "http_response_size_bytes",
-            "Content length of outgoing responses by handler.",
-            900.0,
-        ),
+        ("http_request_size_bytes", "Content length of incoming requests by handler.", 1_200.0),
+        ("http_response_size_bytes", "Content length of outgoing responses by handler.", 900.0),
     ] {
         page.family(name, "summary", help);
         for (handler, _, fraction) in HANDLERS {
@@ -318,11 +197,7 @@ fn http(page: &mut Template) {
         }
     }
     let name = "http_request_duration_highr_seconds";
-    page.family(
-        name,
-        "histogram",
-        "Latency with many buckets but no API specific labels.",
-    );
+    page.family(name, "histogram", "Latency with many buckets but no API specific labels.");
     histogram(page, name, "", HTTP_FINE, HTTP_MEDIAN, 1.0);
     let name = "http_request_duration_seconds";
     page.family(name, "histogram", "Latency with only few buckets by handler.");
@@ -350,14 +225,6 @@ fn histogram(page: &mut Template, name: &str, labels: &str, bounds: &[f64], medi
 }
 
 fn count_and_sum(page: &mut Template, name: &str, labels: &str, mean: f64, fraction: f64) {
-    page.spliced(
-        &format!("{name}_count"),
-        labels,
-        Slot::Count(Meter::Requests, fraction),
-    );
-    page.spliced(
-        &format!("{name}_sum"),
-        labels,
-        Slot::Sum(Meter::Requests, mean * fraction),
-    );
+    page.spliced(&format!("{name}_count"), labels, Slot::Count(Meter::Requests, fraction));
+    page.spliced(&format!("{name}_sum"), labels, Slot::Sum(Meter::Requests, mean * fraction));
 }

@@ -20,20 +20,12 @@ impl Engine {
         let listener = TcpListener::bind("127.77.3.4:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gauges = ScriptedGauges::default();
-        let (script, receiver) = watch::channel(Script {
-            share: 100.0 / 3.0,
-            gauges,
-            fault: Fault::None,
-        });
+        let (script, receiver) = watch::channel(Script { share: 100.0 / 3.0, gauges, fault: Fault::None });
         let task = tokio::spawn(async move {
             let Err(error) = serve(listener, receiver).await;
             panic!("{error}");
         });
-        Self {
-            address,
-            script,
-            task,
-        }
+        Self { address, script, task }
     }
 
     fn set(&self, fault: Fault) {
@@ -41,10 +33,7 @@ impl Engine {
     }
 
     async fn connect(&self) -> Client {
-        Client {
-            stream: TcpStream::connect(self.address).await.unwrap(),
-            read: Vec::new(),
-        }
+        Client { stream: TcpStream::connect(self.address).await.unwrap(), read: Vec::new() }
     }
 }
 
@@ -97,17 +86,10 @@ impl Client {
             }
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
-        let announced = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+        let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let announced = announced.map(|length| length.parse().unwrap());
         let status = head[9..12].parse().unwrap();
-        Some(Answer {
-            status,
-            head,
-            body: Vec::new(),
-            announced,
-        })
+        Some(Answer { status, head, body: Vec::new(), announced })
     }
 
     async fn answer(&mut self) -> Option<Answer> {
@@ -148,8 +130,7 @@ async fn a_healthy_engine_answers_as_vllm_does() {
     let page = client.get("/metrics").await.unwrap();
     assert!(page.is_healthy());
     assert!(
-        page.head
-            .contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        page.head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
         "{}",
         page.head
     );
@@ -164,12 +145,10 @@ async fn a_healthy_engine_answers_as_vllm_does() {
     engine.script.send_modify(|script| script.share = 20.0);
     let page = client.get("/metrics").await.unwrap();
     assert!(
-        page.text()
-            .contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 20.0\n")
+        page.text().contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 20.0\n")
     );
     assert!(
-        page.text()
-            .contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"text2sql-lora-2\"} 0.0\n")
+        page.text().contains("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"text2sql-lora-2\"} 0.0\n")
     );
     engine.task.abort();
 }
@@ -187,19 +166,13 @@ async fn faults_in_the_answer() {
     })
     .await;
     check(Fault::Redirect, |answer| {
-        assert!(
-            answer.status == 302 && answer.head.contains("location: /elsewhere\r\n"),
-            "{}",
-            answer.head
-        );
+        assert!(answer.status == 302 && answer.head.contains("location: /elsewhere\r\n"), "{}", answer.head);
     })
     .await;
     check(Fault::Cut, |answer| {
         assert!(answer.status == 200 && answer.announced == Some(answer.body.len()));
         assert!(
-            answer
-                .text()
-                .ends_with("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 3")
+            answer.text().ends_with("\nvllm:avg_prompt_throughput_toks_per_s{model_name=\"llama2-70b\"} 3")
         );
     })
     .await;
@@ -246,10 +219,7 @@ async fn a_hanging_engine_answers_when_it_recovers() {
     for client in [&mut open, &mut new] {
         client.send("GET", "/metrics").await;
         let silence = Duration::from_millis(200);
-        assert!(
-            tokio::time::timeout(silence, client.answer()).await.is_err(),
-            "a hanging engine answered"
-        );
+        assert!(tokio::time::timeout(silence, client.answer()).await.is_err(), "a hanging engine answered");
     }
     engine.set(Fault::Http500);
     assert_eq!(open.answer().await.unwrap().status, 500);
@@ -269,9 +239,7 @@ async fn refusing_drops_open_connections_too() {
     waiting.send("GET", "/metrics").await;
     engine.set(Fault::Refuse);
     assert!(!idle.more().await && !waiting.more().await);
-    TcpStream::connect(engine.address)
-        .await
-        .expect_err("the listener is closed");
+    TcpStream::connect(engine.address).await.expect_err("the listener is closed");
 
     engine.set(Fault::None);
     let again = tokio::time::timeout(PATIENCE, async {
@@ -282,15 +250,10 @@ async fn refusing_drops_open_connections_too() {
             }
         }
     });
-    let mut again = Client {
-        stream: again.await.unwrap(),
-        read: Vec::new(),
-    };
+    let mut again = Client { stream: again.await.unwrap(), read: Vec::new() };
     assert!(again.get("/metrics").await.unwrap().is_healthy());
 
     engine.task.abort();
     assert!(!again.more().await, "an engine that ends drops its connections");
-    TcpStream::connect(engine.address)
-        .await
-        .expect_err("an engine that ends does not listen");
+    TcpStream::connect(engine.address).await.expect_err("an engine that ends does not listen");
 }

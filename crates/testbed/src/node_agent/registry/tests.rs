@@ -23,36 +23,21 @@ fn annotations(pairs: &[(&str, &str)]) -> Annotations {
 }
 
 fn controller(kind: WorkloadKind, uid: &str) -> Controller {
-    Controller {
-        kind,
-        uid: uid.to_owned(),
-    }
+    Controller { kind, uid: uid.to_owned() }
 }
 
 impl World {
     fn deployment(&mut self, replicas: f64, pairs: &[(&str, &str)]) {
         let (uid, kind) = ("deployment".to_owned(), WorkloadKind::Deployment);
         let annotations = annotations(pairs);
-        self.registry.apply_workload(Workload {
-            uid,
-            kind,
-            controller: None,
-            annotations,
-            replicas,
-        });
+        self.registry.apply_workload(Workload { uid, kind, controller: None, annotations, replicas });
     }
 
     fn replica_set(&mut self) {
         let (uid, kind) = ("rs".to_owned(), WorkloadKind::ReplicaSet);
         let controller = Some(controller(WorkloadKind::Deployment, "deployment"));
         let annotations = annotations(&[("total", "1")]);
-        self.registry.apply_workload(Workload {
-            uid,
-            kind,
-            controller,
-            annotations,
-            replicas: 99.0,
-        });
+        self.registry.apply_workload(Workload { uid, kind, controller, annotations, replicas: 99.0 });
     }
 
     fn pod(&mut self, uid: &str, controller: Option<Controller>, ready: bool, pairs: &[(&str, &str)]) {
@@ -65,29 +50,19 @@ impl World {
             controller,
             annotations: annotations(pairs),
             containers: Vec::new(),
-            phase: if ready {
-                Phase::Running { started, ready }
-            } else {
-                Phase::Pending
-            },
+            phase: if ready { Phase::Running { started, ready } } else { Phase::Pending },
             address: None,
             deleting: None,
         };
         if let Some(new) = self.registry.apply_pod(&pod) {
-            assert!(
-                self.pods.insert(uid.to_owned(), new.orders).is_none(),
-                "{uid} started twice"
-            );
+            assert!(self.pods.insert(uid.to_owned(), new.orders).is_none(), "{uid} started twice");
         }
     }
 
     /// Compares the shares the pods report; `None` for a pod whose owner is not known yet.
     #[track_caller]
     fn check(&self, expected: &[(&str, Option<f64>)]) {
-        let told = self
-            .pods
-            .iter()
-            .filter(|(_, orders)| orders.has_changed().is_ok());
+        let told = self.pods.iter().filter(|(_, orders)| orders.has_changed().is_ok());
         let shares: Vec<_> = told
             .map(|(uid, orders)| (uid.as_str(), orders.borrow().part.map(|(_, script)| script.share)))
             .collect();
@@ -168,12 +143,8 @@ fn a_resync_forgets_what_is_gone() {
     let mut world = World::default();
     world.deployment(2.0, &[]);
     world.replica_set();
-    world
-        .registry
-        .resync_workloads(WorkloadKind::Deployment, Vec::new());
+    world.registry.resync_workloads(WorkloadKind::Deployment, Vec::new());
     assert_eq!(world.registry.workloads.keys().collect::<Vec<_>>(), ["rs"]);
-    world
-        .registry
-        .resync_workloads(WorkloadKind::ReplicaSet, Vec::new());
+    world.registry.resync_workloads(WorkloadKind::ReplicaSet, Vec::new());
     assert!(world.registry.workloads.is_empty() && world.registry.controlled.is_empty());
 }
