@@ -9,7 +9,7 @@ demo:
 
 # Every test, end to end on a real control plane, then the table of conformance with the peers.
 test:
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --exclude windlass-bench
 	$(CARGO) xtask conformance
 
 lint:
@@ -19,4 +19,4 @@ lint:
 
 # Figures with a baseline in the same run.
 bench:
-	$(CARGO) bench --workspace
+	$(CARGO) bench --package windlass-bench

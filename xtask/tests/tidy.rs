@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of the workspace a crate may use; see ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("windlass-metrics", &[]),
     ("windlass-scaling", &["windlass-metrics"]),
     ("windlass-api", &["windlass-scaling", "windlass-metrics"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("windlass-controller", &["windlass-api", "windlass-scrape", "windlass-scaling", "windlass-metrics"]),
     ("windlass-testbed", &[]),
     ("windlass", &["windlass-api", "windlass-controller", "windlass-testbed"]),
+    ("windlass-bench", &["windlass-metrics", "windlass-scaling"]),
     ("xtask", &[]),
 ];
 const PURE: [&str; 2] = ["metrics", "scaling"];

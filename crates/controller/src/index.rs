@@ -49,6 +49,8 @@ enum Owner {
     Unknown(String),
 }
 
+/// Controllers remembered at most.
+const MOST_OWNERS: usize = 20_000;
 /// The longest chain of controllers that is walked.
 const LONGEST_CHAIN: usize = 8;
 
@@ -86,10 +88,14 @@ impl Index {
 
     pub(crate) fn apply_autoscaler(&mut self, object: PodAutoscaler) {
         let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+        let uid_of = |known: &Autoscaler| known.object.metadata.uid.clone();
+        if self.autoscalers.get(&key).is_some_and(|known| uid_of(known) != object.metadata.uid) {
+            // Another object of the same name: what was remembered is not its own.
+            self.delete_autoscaler(&key);
+        }
         let known = self.autoscalers.remove(&key);
         let same_spec = |known: &Autoscaler| {
-            known.object.metadata.uid == object.metadata.uid
-                && known.object.spec == object.spec
+            known.object.spec == object.spec
                 && known.object.metadata.annotations == object.metadata.annotations
         };
         let autoscaler = match known {
@@ -255,6 +261,10 @@ impl Index {
             Ok(owner) => Owner::Known(owner),
             Err(problem) => Owner::Unknown(problem),
         };
+        if self.owners.len() >= MOST_OWNERS {
+            // Most are of rollouts long gone; the others are asked for again.
+            self.owners.clear();
+        }
         self.owners.insert(uid.to_owned(), owner);
         let unverified =
             |member: &Member| matches!(member.membership, Membership::Pending | Membership::Unverified(_));

@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use clock::Clock;
@@ -28,7 +28,12 @@ use index::Index;
 struct Shared {
     index: Mutex<Index>,
     clock: Clock,
+    /// Single reads under way at most: a start with thousands of targets must not be a storm.
+    reads: Semaphore,
 }
+
+/// Single reads of the API server at a time.
+const READS_AT_A_TIME: usize = 64;
 
 /// Runs the controller until `shutdown` completes. Fails only if one of its tasks ends, which none does unless it
 /// panicked: then the process must not go on as if nothing had happened.
@@ -44,7 +49,11 @@ pub async fn run(client: Client, shutdown: impl Future<Output = ()>) -> Result<(
         });
         // The receiver lives as long as the controller: a task that cannot be sent is of a controller that has ended.
         let ask = Box::new(move |task| drop(requests.send(task)));
-        Shared { index: Mutex::new(Index::new(clock, sink, ask)), clock }
+        Shared {
+            index: Mutex::new(Index::new(clock, sink, ask)),
+            clock,
+            reads: Semaphore::new(READS_AT_A_TIME),
+        }
     });
     let mut running = JoinSet::new();
     running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared)));

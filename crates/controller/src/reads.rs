@@ -18,6 +18,24 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How soon a controller that could not be found is asked for again.
 const OWNER_RETRY: Duration = Duration::from_secs(30);
 
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("no answer in time")]
+    Timeout,
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// Makes a call when its turn has come, and not for ever.
+async fn in_turn<T>(shared: &Shared, call: impl Future<Output = kube::Result<T>>) -> Result<T, ReadError> {
+    // The semaphore is never closed; without a permit the call would be made all the same.
+    let _permit = shared.reads.acquire().await;
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ReadError::Timeout),
+    }
+}
+
 /// Reads `/scale` of a target until it is known what it says, or that it cannot say anything.
 pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
     loop {
@@ -28,12 +46,13 @@ pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
             None => return,
         };
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
-        let answer = tokio::time::timeout(CALL_TIMEOUT, api.get_scale(&name)).await;
+        let answer = in_turn(&shared, api.get_scale(&name)).await;
         let (scale, passing) = match answer {
-            Ok(Ok(scale)) => (read(scale, &resource), false),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => (Err(absent(&resource, &name)), false),
-            Ok(Err(error)) => (Err(failed(&resource, &name, &error.to_string())), true),
-            Err(_) => (Err(failed(&resource, &name, "no answer in time")), true),
+            Ok(scale) => (read(scale, &resource), false),
+            Err(ReadError::Api(kube::Error::Api(status))) if status.code == 404 => {
+                (Err(absent(&resource, &name)), false)
+            }
+            Err(error) => (Err(failed(&resource, &name, &error.to_string())), true),
         };
         let known = shared.index.lock().has_scale(&key);
         // What is known stays true until the API server says otherwise.
@@ -86,7 +105,7 @@ pub(crate) async fn read_owner(
     object: ControllerRef,
 ) {
     loop {
-        let found = owner_of(&client, &namespace, &object).await;
+        let found = owner_of(&client, &shared, &namespace, &object).await;
         let again = found.is_err();
         shared.index.lock().owner_found(&namespace, &object.uid, found);
         if !again {
@@ -101,6 +120,7 @@ pub(crate) async fn read_owner(
 
 async fn owner_of(
     client: &Client,
+    shared: &Shared,
     namespace: &str,
     object: &ControllerRef,
 ) -> Result<Option<ControllerRef>, String> {
@@ -110,12 +130,11 @@ async fn owner_of(
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let problem =
         |why: String| format!("{} {} above its pods cannot be read: {why}", object.kind, object.name);
-    match tokio::time::timeout(CALL_TIMEOUT, api.get_metadata(&object.name)).await {
-        Ok(Ok(found)) if found.metadata.uid.as_deref() == Some(object.uid.as_str()) => {
+    match in_turn(shared, api.get_metadata(&object.name)).await {
+        Ok(found) if found.metadata.uid.as_deref() == Some(object.uid.as_str()) => {
             Ok(ControllerRef::of(&found))
         }
-        Ok(Ok(_)) => Err(problem("another object has its name now".to_owned())),
-        Ok(Err(error)) => Err(problem(error.to_string())),
-        Err(_) => Err(problem("no answer in time".to_owned())),
+        Ok(_) => Err(problem("another object has its name now".to_owned())),
+        Err(error) => Err(problem(error.to_string())),
     }
 }

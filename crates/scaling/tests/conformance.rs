@@ -2,6 +2,8 @@
 //!
 //! The cases are read from `WINDLASS_CONFORMANCE`, by default `../shared/conformance` beside the repository.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,7 +121,8 @@ struct DelayWindow {
 
 impl DelayWindow {
     fn new(delay_secs: u64) -> Option<Self> {
-        (delay_secs > 0).then(|| Self { slots: delay_secs.div_ceil(2) as i64, counts: VecDeque::new() })
+        (delay_secs > 0)
+            .then(|| Self { slots: delay_secs.div_ceil(2).cast_signed(), counts: VecDeque::new() })
     }
 
     fn greatest_with(&mut self, t: f64, count: u32) -> u32 {

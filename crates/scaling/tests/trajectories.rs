@@ -89,7 +89,7 @@ fn slow_starts_ask_for_the_need_at_once_and_never_beyond() {
         fleet.start_time = secs(120);
         fleet.run_until(secs(600));
         assert_eq!(fleet.written(), [4, 6], "{:?}", fleet.writes);
-        let apart = fleet.writes[1].0 - fleet.writes[0].0;
+        let apart = fleet.writes[1].0.abs_diff(fleet.writes[0].0);
         assert!(apart <= secs(10) + 2 * SECOND, "{:?}", fleet.writes);
     }
 }
@@ -133,7 +133,11 @@ fn a_jump_acts_after_two_seconds_and_a_shorter_spike_never_panics() {
             fleet.total = Box::new(move |at| if at >= begin { 200.0 * factor } else { 200.0 });
             fleet.run_until(begin + secs(4));
             let panicked = fleet.writes.iter().find(|(_, replicas)| *replicas >= 20).expect("it acts");
-            assert!(panicked.0 - begin <= Duration::from_millis(3_120), "×{factor}: {:?}", fleet.writes);
+            assert!(
+                panicked.0.abs_diff(begin) <= Duration::from_millis(3_120),
+                "×{factor}: {:?}",
+                fleet.writes
+            );
         }
     }
     let mut fleet = Fleet::new(policy, 10, 200.0);
@@ -150,7 +154,7 @@ fn lowering_waits_for_the_window_and_halves_at_most_every_ten_seconds() {
         fleet.run_until(secs(1000));
         assert!(fleet.writes[0].0 >= secs(700), "{:?}", fleet.writes);
         for pair in fleet.writes.windows(2) {
-            assert!(pair[1].0 - pair[0].0 >= secs(10), "{:?}", fleet.writes);
+            assert!(pair[1].0.abs_diff(pair[0].0) >= secs(10), "{:?}", fleet.writes);
             assert!((pair[0].1 / 2..pair[0].1).contains(&pair[1].1), "{:?}", fleet.writes);
         }
         let last = fleet.writes.last().expect("it lowers");

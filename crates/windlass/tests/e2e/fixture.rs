@@ -203,10 +203,9 @@ impl Trajectory {
 
 /// A Deployment of mock engines; `annotations` are the testbed's, without their prefix.
 pub(crate) fn deployment(name: &str, app: &str, replicas: u32, annotations: &[(&str, &str)]) -> String {
-    let annotations: String = annotations
-        .iter()
-        .map(|(key, value)| format!("\n    testbed.windlass.dev/{key}: \"{value}\""))
-        .collect();
+    let annotations = annotations.iter().fold(String::new(), |lines, (key, value)| {
+        lines + "\n    testbed.windlass.dev/" + key + ": \"" + value + "\""
+    });
     format!(
         "apiVersion: apps/v1
 kind: Deployment
