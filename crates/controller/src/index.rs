@@ -504,3 +504,6 @@ fn hash(key: &Key) -> u32 {
     let bytes = key.namespace.bytes().chain([b'/']).chain(key.name.bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
+
+#[cfg(test)]
+mod tests;

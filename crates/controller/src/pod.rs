@@ -167,3 +167,80 @@ fn prune(pod: &mut Pod) {
         *status = k8s_openapi::api::core::v1::PodStatus { pod_ip, ..Default::default() };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The state of a pod created `age` seconds ago whose Ready condition is (status, seconds after the start).
+    fn check(extra: &serde_json::Value, ready: Option<(&str, i64)>, known: Option<PodState>, expect: &str) {
+        let clock = Clock::start();
+        let created = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(100);
+        let conditions: Vec<_> = ready
+            .into_iter()
+            .map(|(status, after)| {
+                let changed = created + jiff::SignedDuration::from_secs(after);
+                json!({"type": "Ready", "status": status, "lastTransitionTime": changed.to_string()})
+            })
+            .collect();
+        let mut pod = json!({
+            "metadata": {"name": "p", "uid": "6b0b1f6e-8f2a-4a53-9c3e-2f6f0f1d2c3b", "creationTimestamp": created.to_string()},
+            "status": {"phase": "Running", "startTime": created.to_string(), "conditions": conditions},
+        });
+        merge(&mut pod, extra);
+        let known = known.map(|state| PodEntry {
+            uid: PodUid(1),
+            pod: Arc::default(),
+            state,
+            controller: None,
+            revision: None,
+        });
+        let entry = PodEntry::read(serde_json::from_value(pod).unwrap(), known.as_ref(), &clock);
+        let shown = entry.map_or("none".to_owned(), |entry| match entry.state {
+            PodState::Starting { since } => {
+                format!("starting for {:.0}", (clock.now() - since).as_secs_f64())
+            }
+            PodState::LostReadiness { since } => {
+                format!("lost for {:.0}", (clock.now() - since).as_secs_f64())
+            }
+            state => format!("{state:?}").split(' ').next().unwrap_or_default().to_owned(),
+        });
+        assert_eq!(shown, expect, "{extra}, ready {ready:?}, known {:?}", known.map(|known| known.state));
+    }
+
+    fn merge(into: &mut serde_json::Value, from: &serde_json::Value) {
+        match (into, from) {
+            (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
+                for (key, value) in from {
+                    merge(into.entry(key).or_insert(serde_json::Value::Null), value);
+                }
+            }
+            (into, from) => *into = from.clone(),
+        }
+    }
+
+    #[test]
+    fn where_a_pod_stands() {
+        let plain = json!({});
+        let waiting = |reason: &str| {
+            json!({"status": {"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"waiting": {"reason": reason}}}]}})
+        };
+        let ready = PodState::Ready { since: Instant::ZERO };
+        check(&plain, None, None, "starting for 100");
+        check(&plain, Some(("False", 0)), None, "starting for 100");
+        check(&plain, Some(("True", 30)), None, "Ready");
+        check(&plain, Some(("False", 60)), None, "lost for 40");
+        check(&plain, Some(("False", 60)), Some(ready), "lost for 0");
+        check(&waiting("ContainerCreating"), Some(("False", 0)), None, "starting for 100");
+        check(&waiting("CrashLoopBackOff"), Some(("False", 60)), Some(ready), "Stuck");
+        check(&waiting("ImagePullBackOff"), Some(("False", 0)), None, "Stuck");
+        let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        check(&deleted, Some(("True", 30)), Some(ready), "Leaving");
+        check(&json!({"status": {"phase": "Failed"}}), None, Some(ready), "none");
+        check(&json!({"status": {"phase": "Succeeded"}}), None, None, "none");
+        check(&json!({"metadata": {"uid": "not hexadecimal"}}), None, None, "none");
+    }
+}

@@ -1,0 +1,188 @@
+//! The index on its own: what it asks for, and what it makes of the answers.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use kube::core::ApiResource;
+use serde_json::json;
+use tokio::time::Instant as TokioInstant;
+
+use super::*;
+use crate::selector::Selector;
+
+const DEPLOYMENT: &str = "d0000000-0000-0000-0000-000000000000";
+const OTHER: &str = "e0000000-0000-0000-0000-000000000000";
+
+struct World {
+    index: Index,
+    asked: Receiver<Task>,
+}
+
+fn deployments() -> GroupVersionKind {
+    GroupVersionKind::gvk("apps", "v1", "Deployment")
+}
+
+fn key() -> Key {
+    Key { namespace: "ns".to_owned(), name: "pa".to_owned() }
+}
+
+fn autoscaler(uid: &str, min: u32) -> PodAutoscaler {
+    let object = json!({
+        "apiVersion": "autoscaling.aibrix.ai/v1alpha1",
+        "kind": "PodAutoscaler",
+        "metadata": {"name": "pa", "namespace": "ns", "uid": uid},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "engine"},
+            "minReplicas": min, "maxReplicas": 10, "scalingStrategy": "KPA",
+            "targetMetric": "inflight", "targetValue": "20",
+        },
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn pod(number: u32, replica_set: Option<&str>) -> Pod {
+    let owners: Vec<_> = replica_set
+        .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true}))
+        .into_iter()
+        .collect();
+    let object = json!({
+        "metadata": {"name": format!("p{number}"), "namespace": "ns", "labels": {"app": "engine"},
+            "uid": format!("00000000-0000-0000-0000-{number:012}"), "ownerReferences": owners},
+        "status": {"phase": "Running", "podIP": "127.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn controller(uid: &str) -> ControllerRef {
+    ControllerRef {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        name: "engine".to_owned(),
+        uid: uid.to_owned(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let (sender, asked) = channel();
+        let tasks = Box::new(move |task| sender.send(task).unwrap());
+        let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks);
+        index.apply_autoscaler(autoscaler("a", 1));
+        Self { index, asked }
+    }
+
+    fn scale(&mut self, replicas: u32) {
+        let scale = Scale {
+            uid: DEPLOYMENT.to_owned(),
+            resource: ApiResource::from_gvk(&deployments()),
+            replicas,
+            selector: Selector::parse("app=engine").unwrap(),
+        };
+        self.index.scale_read(&key(), Ok(scale));
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let name = |task: Task| match task {
+            Task::WatchKind(kind) => format!("watch {}", kind.kind),
+            Task::ReadScale(key) => format!("scale of {key}"),
+            Task::ReadOwner { object, .. } => format!("owner of {}", object.uid),
+            Task::Scale(request) => format!("{} → {}", request.from, request.to),
+        };
+        self.asked.try_iter().map(name).collect()
+    }
+
+    fn active(&self) -> &Active {
+        self.index.autoscalers[&key()].state.as_ref().unwrap()
+    }
+
+    fn read(&mut self, number: u32, value: f64) {
+        let values = Ok(vec![Some(value)]);
+        let outcome = Outcome { received: TokioInstant::now(), values };
+        self.index.polled(&key(), PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()), 0, outcome);
+    }
+}
+
+#[tokio::test]
+async fn pods_are_counted_when_their_controllers_are_known() {
+    let mut world = World::new();
+    world.scale(2);
+    assert_eq!(world.asked(), ["watch Deployment"]);
+    for number in 1..=3 {
+        world.index.apply_pod(pod(number, Some(if number < 3 { "ours" } else { "theirs" })));
+    }
+    assert_eq!(world.asked(), ["owner of ours", "owner of theirs"], "each is asked for once");
+    assert_eq!(world.active().facts.pods().len(), 0);
+    world.index.owner_found("ns", "ours", Ok(Some(controller(DEPLOYMENT))));
+    world.index.owner_found("ns", "theirs", Ok(Some(controller(OTHER))));
+    assert_eq!(world.asked(), [format!("owner of {OTHER}")]);
+    world.index.owner_found("ns", OTHER, Ok(None));
+    assert_eq!(world.active().facts.pods().len(), 2, "the third belongs to another");
+}
+
+#[tokio::test]
+async fn a_chain_that_cannot_be_walked_is_no_reason_for_no_pods() {
+    let mut world = World::new();
+    world.scale(1);
+    world.index.apply_pod(pod(1, Some("hidden")));
+    world.index.owner_found("ns", "hidden", Err("forbidden".to_owned()));
+    assert_eq!(world.active().facts.pods().len(), 1);
+    let member = world.active().members.values().next().unwrap();
+    assert_eq!(member.membership, Membership::Unverified("forbidden".to_owned()));
+    world.index.apply_pod(pod(2, None));
+    assert_eq!(world.active().facts.pods().len(), 2, "a pod without a controller is the selector's");
+}
+
+#[tokio::test]
+async fn a_decision_is_written_once_and_again_only_after_a_failure_and_a_wait() {
+    let mut world = World::new();
+    world.scale(1);
+    world.index.apply_pod(pod(1, None));
+    world.asked();
+    world.read(1, 40.0);
+    assert_eq!(world.asked(), ["1 → 2"]);
+    world.read(1, 40.0);
+    assert!(world.asked().is_empty(), "a write is under way");
+    world.index.after_write(&key(), |autoscaler, now| {
+        autoscaler.state.as_mut().unwrap().written(Err("refused".to_owned()), now);
+    });
+    assert!(world.asked().is_empty(), "not at once");
+    assert_eq!(world.active().write_problem.as_deref(), Some("refused"));
+}
+
+#[tokio::test]
+async fn what_is_gone_is_forgotten() {
+    let mut world = World::new();
+    world.scale(2);
+    world.index.apply_pod(pod(1, None));
+    world.index.apply_pod(pod(2, None));
+    world.index.retain_pods(&HashSet::from([("ns".to_owned(), PodUid(1))]));
+    assert_eq!(world.active().facts.pods().len(), 1);
+    world.index.pod_deleted(&pod(1, None));
+    assert!(world.active().facts.pods().is_empty());
+    world.index.retain_autoscalers(&HashSet::new());
+    assert!(world.index.autoscalers.is_empty());
+    assert_eq!(world.index.decide_due(), None);
+}
+
+#[tokio::test]
+async fn another_object_of_the_same_name_begins_anew() {
+    let mut world = World::new();
+    world.scale(2);
+    world.index.apply_autoscaler(autoscaler("a", 2));
+    assert!(world.active().scale.is_ok(), "a changed spec keeps what is known of its target");
+    world.index.apply_autoscaler(autoscaler("b", 2));
+    assert!(world.active().scale.is_err(), "a new object looks its target up");
+}
+
+#[tokio::test]
+async fn only_a_new_generation_of_the_target_is_looked_at() {
+    let mut world = World::new();
+    world.asked();
+    world.index.target_seen(&deployments(), "ns", "engine", Some(1));
+    world.index.target_seen(&deployments(), "ns", "engine", Some(1));
+    world.index.target_seen(&deployments(), "ns", "unrelated", Some(1));
+    assert_eq!(world.asked(), ["scale of ns/pa"]);
+    world.index.target_seen(&deployments(), "ns", "engine", Some(2));
+    world.index.target_gone(&deployments(), "ns", "engine");
+    assert_eq!(world.asked(), ["scale of ns/pa", "scale of ns/pa"]);
+}
