@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt;
 use kube::core::ApiResource;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
 use windlass_api::{PathRule, PodAutoscaler, PodSource, PortRule, Resolved, Source, SpecError};
@@ -16,7 +17,7 @@ use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
 
 use crate::clock::Clock;
 use crate::pod::PodEntry;
-use crate::selector::Selector;
+use crate::selector::{Selector, SelectorError};
 
 /// A target is decided at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,7 +44,14 @@ pub(crate) struct Scale {
     pub(crate) uid: String,
     pub(crate) resource: ApiResource,
     pub(crate) replicas: u32,
-    pub(crate) selector: Selector,
+    /// Without a usable one no pod is known to be the target's: the bounds hold, nothing else is decided.
+    pub(crate) selector: Result<Selector, SelectorError>,
+}
+
+impl Scale {
+    pub(crate) fn selects(&self, entry: &PodEntry) -> bool {
+        self.selector.as_ref().is_ok_and(|selector| selector.matches(entry.pod.labels()))
+    }
 }
 
 /// Why the target cannot be scaled: the reason of condition `AbleToScale`, and a sentence.

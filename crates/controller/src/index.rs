@@ -190,7 +190,7 @@ impl Index {
             };
             let Ok(scale) = &active.scale else { continue };
             let was_member = active.members.contains_key(&entry.uid);
-            if scale.selector.matches(entry.pod.labels()) {
+            if scale.selects(entry) {
                 let membership = membership(&mut self.owners, &self.tasks, namespace, entry, &scale.uid);
                 self.update(&key, |active| {
                     let silence = active.members.remove(&entry.uid).and_then(|member| member.silence);
@@ -413,7 +413,7 @@ impl Index {
             return;
         };
         let Ok(scale) = &active.scale else { return };
-        if scale.selector.matches(entry.pod.labels()) {
+        if scale.selects(&entry) {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, &entry, &scale.uid);
             active.members.insert(entry.uid, Member { entry, membership, silence: None });
         }

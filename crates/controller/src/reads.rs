@@ -48,7 +48,7 @@ pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
         let answer = in_turn(&shared, api.get_scale(&name)).await;
         let (scale, passing) = match answer {
-            Ok(scale) => (read(scale, &resource), false),
+            Ok(scale) => (Ok(read(scale, &resource)), false),
             Err(ReadError::Api(kube::Error::Api(status))) if status.code == 404 => {
                 (Err(absent(&resource, &name)), false)
             }
@@ -81,20 +81,15 @@ fn failed(resource: &ApiResource, name: &str, why: &str) -> ScaleProblem {
     problem(format!("/scale of {}/{name} cannot be read: {why}", resource.kind))
 }
 
-fn read(scale: autoscaling::Scale, resource: &ApiResource) -> Result<Scale, ScaleProblem> {
-    let name = scale.metadata.name.as_deref().unwrap_or_default();
+fn read(scale: autoscaling::Scale, resource: &ApiResource) -> Scale {
     let selector = scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default();
-    let selector = Selector::parse(selector).map_err(|error| ScaleProblem {
-        reason: "InvalidSelector",
-        message: format!("/scale of {}/{name} gives no usable selector: {error}", resource.kind),
-    })?;
     let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-    Ok(Scale {
+    Scale {
         uid: scale.metadata.uid.unwrap_or_default(),
         resource: resource.clone(),
         replicas: u32::try_from(replicas).unwrap_or(0),
-        selector,
-    })
+        selector: Selector::parse(selector),
+    }
 }
 
 /// Finds out who controls `object`.

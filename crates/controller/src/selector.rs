@@ -17,7 +17,7 @@ enum Requirement {
 }
 
 /// Why a selector cannot be used.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub(crate) enum SelectorError {
     #[error("the selector is empty, which would mean every pod of the namespace")]
     Empty,

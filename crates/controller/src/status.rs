@@ -251,6 +251,13 @@ fn metrics_available(active: &Active, now: Instant) -> NewCondition {
         return condition(false, "NotObserved", "nothing was observed yet".to_owned());
     };
     let held = active.facts.spec_replicas;
+    if let Ok(Err(error)) = active.scale.as_ref().map(|scale| &scale.selector) {
+        return condition(
+            false,
+            "InvalidSelector",
+            format!("/scale gives no usable selector: {error}; held at {held}"),
+        );
+    }
     if active.facts.pods().is_empty() {
         return condition(
             false,

@@ -72,11 +72,15 @@ impl World {
     }
 
     fn scale(&mut self, replicas: u32) {
+        self.scale_with(replicas, "app=engine");
+    }
+
+    fn scale_with(&mut self, replicas: u32, selector: &str) {
         let scale = Scale {
             uid: DEPLOYMENT.to_owned(),
             resource: ApiResource::from_gvk(&deployments()),
             replicas,
-            selector: Selector::parse("app=engine").unwrap(),
+            selector: Selector::parse(selector),
         };
         self.index.scale_read(&key(), Ok(scale));
     }
@@ -147,6 +151,17 @@ async fn a_decision_is_written_once_and_again_only_after_a_failure_and_a_wait() 
     });
     assert!(world.asked().is_empty(), "not at once");
     assert_eq!(world.active().write_problem.as_deref(), Some("refused"));
+}
+
+#[tokio::test]
+async fn bounds_hold_without_a_usable_selector() {
+    let mut world = World::new();
+    world.index.apply_autoscaler(autoscaler("a", 3));
+    world.index.apply_pod(pod(1, None));
+    world.asked();
+    world.scale_with(1, "");
+    assert_eq!(world.asked(), ["1 → 3"]);
+    assert!(world.active().members.is_empty(), "an empty selector is not every pod");
 }
 
 #[tokio::test]
