@@ -21,6 +21,9 @@ use crate::selector::{Selector, SelectorError};
 
 /// A target is decided at least this often.
 const TICK: Duration = Duration::from_secs(1);
+/// Routers and engines learn of a pod that became ready a little later than we do: until then its load is counted at
+/// its neighbours as well. A round begins after this.
+const SETTLE: Duration = Duration::from_millis(300);
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
@@ -123,6 +126,8 @@ pub(crate) struct Active {
     readings: Readings,
     memory: Memory,
     pages: Vec<Page>,
+    /// Raised when the pages change: a poll of before is of no use.
+    pages_version: u32,
     pollers: HashMap<(PodUid, usize), Poller>,
     schedule: Schedule,
     writing: bool,
@@ -140,7 +145,14 @@ pub(crate) struct Autoscaler {
 }
 
 /// Where outcomes of polls go.
-pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, usize, Outcome) + Send + Sync>;
+pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, PageId, Outcome) + Send + Sync>;
+
+/// Which page of which version of the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageId {
+    version: u32,
+    index: usize,
+}
 
 impl Active {
     pub(crate) fn new(resolved: Resolved, clock: &Clock, origin: tokio::time::Instant) -> Self {
@@ -150,6 +162,7 @@ impl Active {
         Self {
             memory: Memory::new(&resolved.policy),
             pages: pages(&resolved.sources),
+            pages_version: 0,
             schedule: Schedule { interval: resolved.policy.base_interval, origin },
             resolved,
             scale: Err(waiting),
@@ -177,7 +190,9 @@ impl Active {
         if resolved.sources != self.resolved.sources || !unmoved {
             self.pollers.clear();
             self.readings = Readings::default();
+            self.memory.listen_anew();
             self.pages = pages(&resolved.sources);
+            self.pages_version += 1;
         }
         self.memory.adapt(&resolved.policy);
         self.quarantine = None;
@@ -191,6 +206,9 @@ impl Active {
         {
             self.facts.spec_replicas = scale.replicas;
             self.facts.spec_changed_at = now;
+        }
+        if self.scale.is_err() && scale.is_ok() {
+            self.memory.listen_anew();
         }
         self.scale = scale;
     }
@@ -206,7 +224,8 @@ impl Active {
         self.facts.rollout = revisions.any(|revision| Some(revision) != first);
         self.facts.set_pods(pods);
         if ready(self.facts.pods()) != ready_before {
-            self.facts.ready_changed_at = now;
+            let first_seen = ready_before.is_empty();
+            self.facts.ready_changed_at = if first_seen { now } else { now + SETTLE };
         }
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
@@ -229,7 +248,8 @@ impl Active {
                     path: page.path.of(&member.entry.pod),
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
-                let report = move |outcome| sink(&key, uid, index, outcome);
+                let page_id = PageId { version: self.pages_version, index };
+                let report = move |outcome| sink(&key, uid, page_id, outcome);
                 let task = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
                 self.pollers.insert((uid, index), task);
             }
@@ -237,11 +257,15 @@ impl Active {
     }
 
     /// Takes the outcome of a poll. Whether it brought a reading.
-    pub(crate) fn record(&mut self, uid: PodUid, page: usize, outcome: Outcome, clock: &Clock) -> bool {
-        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page)) else {
+    pub(crate) fn record(&mut self, uid: PodUid, page: PageId, outcome: Outcome, clock: &Clock) -> bool {
+        if page.version != self.pages_version {
+            return false;
+        }
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page.index)) else {
             return false;
         };
-        let received = clock.at(outcome.received);
+        // A page that was under way while the ready pods changed is of before the change.
+        let taken = clock.at(outcome.asked);
         match outcome.values {
             Err(error) => {
                 member.silence = Some(error.to_string());
@@ -251,7 +275,7 @@ impl Active {
                 member.silence = None;
                 let pairs = page.signals.iter().zip(values);
                 pairs.fold(false, |any, (&signal, value)| {
-                    value.is_some_and(|value| self.readings.record(uid, signal, value, received)) || any
+                    value.is_some_and(|value| self.readings.record(uid, signal, value, taken)) || any
                 })
             }
         }
@@ -280,6 +304,11 @@ impl Active {
         }
         self.decided_at = now;
         let changed = self.decision.replicas != self.facts.spec_replicas;
+        if !changed {
+            // What could not be written is no longer wanted.
+            self.write_problem = None;
+            self.write_backoff = WRITE_BACKOFF;
+        }
         if !changed || self.writing || now < self.write_not_before {
             return None;
         }
@@ -331,7 +360,14 @@ impl Active {
     /// Somebody else changed the count meanwhile: nothing was written, and nothing is wrong.
     pub(crate) fn overtaken(&mut self) {
         self.writing = false;
+        self.write_problem = None;
     }
+}
+
+impl PageId {
+    /// The first page of a new autoscaler.
+    #[cfg(test)]
+    pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
 }
 
 impl Autoscaler {

@@ -13,7 +13,7 @@ use windlass_scaling::{Instant, PodUid};
 use windlass_scrape::Outcome;
 
 use crate::autoscaler::{
-    Active, Autoscaler, Key, Member, Membership, Scale, ScaleProblem, ScaleRequest, Sink,
+    Active, Autoscaler, Key, Member, Membership, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
 };
 use crate::clock::Clock;
 use crate::pod::{ControllerRef, PodEntry};
@@ -281,15 +281,20 @@ impl Index {
     }
 
     /// Whether a pod of some target still hangs on this owner.
-    pub(crate) fn asks_for_owner(&self, namespace: &str, uid: &str) -> bool {
+    /// If none does, the owner is forgotten, to be asked for again by the next pod.
+    pub(crate) fn asks_for_owner(&mut self, namespace: &str, uid: &str) -> bool {
         let on_owner = |member: &Member| {
             let direct = member.entry.controller.as_ref().is_some_and(|controller| controller.uid == uid);
             direct || matches!(member.membership, Membership::Unverified(_))
         };
-        self.keys_in(namespace).any(|key| match &self.autoscalers[&key].state {
+        let asked = self.keys_in(namespace).any(|key| match &self.autoscalers[&key].state {
             Ok(active) => active.members.values().any(on_owner),
             Err(_) => false,
-        })
+        });
+        if !asked {
+            self.owners.remove(uid);
+        }
+        asked
     }
 
     // Targets
@@ -421,7 +426,7 @@ impl Index {
 
     // Readings and decisions
 
-    pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: usize, outcome: Outcome) {
+    pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: PageId, outcome: Outcome) {
         let clock = self.clock;
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;

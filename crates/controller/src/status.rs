@@ -8,7 +8,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use windlass_api::status::{CapacityStatus, DecisionStatus, SignalStatus};
-use windlass_api::{PodAutoscalerStatus, SpecError};
+use windlass_api::{PodAutoscalerStatus, Source, SpecError};
 use windlass_scaling::{Health, Instant};
 
 use crate::Shared;
@@ -28,7 +28,8 @@ struct Essence {
     replicas: Option<(i32, i32)>,
     bounds: Option<(u32, u32)>,
     capacity: Option<CapacityStatus>,
-    conditions: Vec<(String, String, String)>,
+    /// Type, status, reason, and the message where it does not tell the time.
+    conditions: Vec<(String, String, String, String)>,
     health: Vec<Health>,
     changes: usize,
 }
@@ -67,7 +68,8 @@ fn changed(shared: &Shared, written: &mut Written) -> Vec<(Key, Essence, PodAuto
     let mut changed = Vec::new();
     for key in due {
         let Some(autoscaler) = index.autoscalers.get(&key) else { continue };
-        let before = written.get(&key).map(|(_, status)| status).or(autoscaler.object.status.as_ref());
+        let own = written.get(&key).filter(|(essence, _)| essence.uid == autoscaler.object.metadata.uid);
+        let before = own.map(|(_, status)| status).or(autoscaler.object.status.as_ref());
         let status = status_of(autoscaler, before, &index.clock);
         let essence = essence_of(autoscaler, &status);
         if written.get(&key).is_none_or(|(before, _)| *before != essence) {
@@ -79,8 +81,11 @@ fn changed(shared: &Shared, written: &mut Written) -> Vec<(Key, Essence, PodAuto
 
 fn essence_of(autoscaler: &Autoscaler, status: &PodAutoscalerStatus) -> Essence {
     let active = autoscaler.state.as_ref().ok();
-    let class =
-        |condition: &Condition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone());
+    let class = |condition: &Condition| {
+        let lasting = !["MetricsAvailable", "ScalingActive"].contains(&condition.type_.as_str());
+        let message = if lasting { condition.message.clone() } else { String::new() };
+        (condition.type_.clone(), condition.status.clone(), condition.reason.clone(), message)
+    };
     Essence {
         generation: status.observed_generation,
         uid: autoscaler.object.metadata.uid.clone(),
@@ -229,7 +234,12 @@ fn conditions(active: &Active, now: Instant) -> Vec<NewCondition> {
         );
         push(NewCondition::new("Quarantined", true, "DecisionPanicked", message));
     }
-    let warnings: Vec<String> = active.resolved.warnings.iter().map(ToString::to_string).collect();
+    let unsupported = active.resolved.sources.iter().filter_map(|source| match source {
+        Source::Unsupported(why) => Some(why.clone()),
+        Source::Pod(_) => None,
+    });
+    let warnings: Vec<String> =
+        active.resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
     if !warnings.is_empty() {
         push(NewCondition::new("PolicyWarnings", true, "ReadWithWarnings", warnings.join("; ")));
     }

@@ -49,7 +49,7 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>) {
         Ok(object) => shared.index.lock().apply_autoscaler(object),
         Err(invalid) => {
             let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(name, error = %invalid.error, "a PodAutoscaler cannot be read; it is left alone");
+            tracing::warn!(name, error = %invalid.error, "a PodAutoscaler cannot be read; what was read of it before stays in force");
         }
     };
     follow("podautoscalers", stream, |event| match event {

@@ -16,6 +16,8 @@ use crate::watches::CALL_TIMEOUT;
 
 /// Who writes, as `kubectl get --show-managed-fields` and `kubectl describe` name it.
 const FIELD_MANAGER: &str = "windlass";
+/// Attempts at a write that others' writes come in between of.
+const ATTEMPTS: u32 = 5;
 /// An event's note may have this many bytes.
 const LONGEST_NOTE: usize = 1000;
 
@@ -58,6 +60,17 @@ impl Writer {
     pub(crate) async fn scale(&self, request: &ScaleRequest) -> Result<u32, WriteError> {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &request.key.namespace, &request.resource);
+        for _ in 1..ATTEMPTS {
+            match Self::try_scale(&api, request).await {
+                // The target's status changed between the read and the write, as it does while pods start.
+                Err(WriteError::Api(kube::Error::Api(status))) if status.code == 409 => {}
+                outcome => return outcome,
+            }
+        }
+        Self::try_scale(&api, request).await
+    }
+
+    async fn try_scale(api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
         let mut scale = in_time(api.get_scale(&request.target)).await?;
         if scale.metadata.uid.as_deref() != Some(request.uid.as_str()) {
             return Err(WriteError::Replaced);

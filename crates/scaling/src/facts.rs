@@ -98,7 +98,7 @@ impl Facts {
 pub struct Reading {
     /// In the metric's unit: finite and not negative.
     pub value: f64,
-    /// When it was received.
+    /// When it was received, or, better, asked for.
     pub received: Instant,
 }
 

@@ -87,6 +87,13 @@ impl Memory {
         }
     }
 
+    /// The caller forgot its readings: silence is counted from the next observation on.
+    pub fn listen_anew(&mut self) {
+        for signal in &mut self.signals {
+            signal.observed_since = None;
+        }
+    }
+
     /// Whether this memory was written by code that gives its fields the same meaning.
     pub fn is_current(&self) -> bool {
         self.version == VERSION

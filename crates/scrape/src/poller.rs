@@ -47,8 +47,8 @@ impl Schedule {
 /// What one poll gave.
 #[derive(Debug)]
 pub struct Outcome {
-    /// When the page was complete, or the poll had failed.
-    pub received: Instant,
+    /// When the page was asked for: what it says is at least as new.
+    pub asked: Instant,
     /// One entry per wanted metric: its value, in the metric's unit (counters as their rate per second); `None` where
     /// the page does not have it, or a counter's rate is not known yet. Or why there are none at all.
     pub values: Result<Vec<Option<f64>>, ScrapeError>,
@@ -111,11 +111,11 @@ impl PolledPod {
     }
 
     async fn poll(&mut self) -> Outcome {
+        let asked = Instant::now();
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
-        let received = Instant::now();
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
-                Ok(()) => Ok(self.values(received)),
+                Ok(()) => Ok(self.values(Instant::now())),
                 Err(error) => Err(error.into()),
             },
             Ok(Err(error)) => Err(error),
@@ -124,7 +124,7 @@ impl PolledPod {
                 Err(ScrapeError::Deadline(self.deadline))
             }
         };
-        Outcome { received, values }
+        Outcome { asked, values }
     }
 
     /// The declared path, and where there is nothing the default one.
@@ -133,7 +133,11 @@ impl PolledPod {
         match page {
             Err(ScrapeError::Status(StatusCode::NOT_FOUND)) if self.endpoint.path != DEFAULT_PATH => {
                 let default = Endpoint { path: DEFAULT_PATH.to_owned(), ..self.endpoint.clone() };
-                self.client.fetch(&default).await
+                let page = self.client.fetch(&default).await;
+                if page.is_ok() {
+                    self.endpoint = default;
+                }
+                page
             }
             page => page,
         }

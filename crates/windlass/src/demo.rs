@@ -117,7 +117,12 @@ fn start_controller(plane: &Plane) -> anyhow::Result<Child> {
     let log = plane.state_dir().join("logs/controller.log");
     println!("$ windlass controller    # logs to {}", log.display());
     let log = std::fs::File::create(log)?;
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        // The control plane is on loopback.
+        command.env_remove(proxy);
+    }
+    command
         .args(["controller", "--exit-with-stdin"])
         .env("KUBECONFIG", plane.kubeconfig())
         .stdin(Stdio::piped())

@@ -101,8 +101,13 @@ impl World {
 
     fn read(&mut self, number: u32, value: f64) {
         let values = Ok(vec![Some(value)]);
-        let outcome = Outcome { received: TokioInstant::now(), values };
-        self.index.polled(&key(), PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()), 0, outcome);
+        let outcome = Outcome { asked: TokioInstant::now(), values };
+        self.index.polled(
+            &key(),
+            PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),
+            PageId::FIRST,
+            outcome,
+        );
     }
 }
 
@@ -200,4 +205,16 @@ async fn only_a_new_generation_of_the_target_is_looked_at() {
     world.index.target_seen(&deployments(), "ns", "engine", Some(2));
     world.index.target_gone(&deployments(), "ns", "engine");
     assert_eq!(world.asked(), ["scale of ns/pa", "scale of ns/pa"]);
+}
+
+/// A pod that becomes ready: its neighbours still carry its load for a moment.
+#[tokio::test]
+async fn a_round_begins_when_a_new_pod_has_its_share() {
+    let mut world = World::new();
+    world.scale(2);
+    world.index.apply_pod(pod(1, None));
+    let first = world.active().facts.ready_changed_at;
+    assert!(first <= world.index.clock.now(), "what is met is not a change");
+    world.index.apply_pod(pod(2, None));
+    assert!(world.active().facts.ready_changed_at > world.index.clock.now());
 }
