@@ -1,5 +1,6 @@
 //! One PodAutoscaler: its policy, what is known of its target, what was decided.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,6 +28,15 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
+
+thread_local! {
+    static DECIDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a decision, whose panic quarantines one target. Any other panic must end the process.
+pub fn is_deciding() -> bool {
+    DECIDING.get()
+}
 
 /// Namespace and name of a PodAutoscaler.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +140,8 @@ pub(crate) struct Active {
     pages_version: u32,
     pollers: HashMap<(PodUid, usize), Poller>,
     schedule: Schedule,
+    /// The last target that was known.
+    target_uid: Option<String>,
     writing: bool,
     write_backoff: Duration,
     write_not_before: Instant,
@@ -175,6 +187,7 @@ impl Active {
             write_problem: None,
             readings: Readings::default(),
             pollers: HashMap::new(),
+            target_uid: None,
             writing: false,
             write_backoff: WRITE_BACKOFF,
             write_not_before: now,
@@ -195,7 +208,11 @@ impl Active {
             self.pages_version += 1;
         }
         self.memory.adapt(&resolved.policy);
-        self.quarantine = None;
+        if self.quarantine.take().is_some() {
+            // The panic may have left it half written.
+            self.memory = Memory::new(&resolved.policy);
+            self.decision = Decision::default();
+        }
         self.resolved = resolved;
     }
 
@@ -209,6 +226,14 @@ impl Active {
         }
         if self.scale.is_err() && scale.is_ok() {
             self.memory.listen_anew();
+        }
+        if let Ok(Scale { uid, .. }) = &scale
+            && self.target_uid.replace(uid.clone()).is_some_and(|before| before != *uid)
+        {
+            // Another object of the same name: what was observed is not its own, and no write of it is under way.
+            self.memory = Memory::new(&self.resolved.policy);
+            self.readings = Readings::default();
+            self.writing = false;
         }
         self.scale = scale;
     }
@@ -288,11 +313,13 @@ impl Active {
             return None;
         }
         let (policy, memory) = (&self.resolved.policy, &mut self.memory);
+        DECIDING.set(true);
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let observation = observe(policy, &self.facts, &self.readings, memory, now);
             decide(policy, &observation, memory, now, &mut self.decision);
             observation
         }));
+        DECIDING.set(false);
         match outcome {
             Ok(observation) => self.observation = Some(observation),
             Err(panic) => {
@@ -358,8 +385,10 @@ impl Active {
     }
 
     /// Somebody else changed the count meanwhile: nothing was written, and nothing is wrong.
-    pub(crate) fn overtaken(&mut self) {
+    pub(crate) fn overtaken(&mut self, current: u32, now: Instant) {
         self.writing = false;
+        self.facts.spec_replicas = current;
+        self.facts.spec_changed_at = now;
         self.write_problem = None;
     }
 }

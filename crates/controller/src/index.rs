@@ -37,8 +37,15 @@ struct Kind {
     resource: Option<ApiResource>,
     problem: Option<String>,
     synced: bool,
-    /// Generation by namespace and name.
-    objects: HashMap<(String, String), Option<i64>>,
+    /// Which object it is, and its generation, by namespace and name.
+    objects: HashMap<(String, String), ObjectVersion>,
+}
+
+/// Which object of a name this is, and which version of its spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectVersion {
+    pub(crate) uid: Option<String>,
+    pub(crate) generation: Option<i64>,
 }
 
 /// Who controls an object, as far as it was found out.
@@ -136,7 +143,7 @@ impl Index {
                 if !self.kinds.contains_key(&kind) {
                     self.kinds.insert(kind.clone(), Kind::default());
                     (self.tasks)(Task::WatchKind(kind));
-                } else if self.kinds[&kind].synced || self.kinds[&kind].problem.is_some() {
+                } else if self.kinds[&kind].resource.is_some() || self.kinds[&kind].problem.is_some() {
                     (self.tasks)(Task::ReadScale(key.clone()));
                 }
             }
@@ -317,11 +324,12 @@ impl Index {
         kind: &GroupVersionKind,
         namespace: &str,
         name: &str,
-        generation: Option<i64>,
+        version: ObjectVersion,
     ) {
         let objects = &mut self.kinds.entry(kind.clone()).or_default().objects;
-        let before = objects.insert((namespace.to_owned(), name.to_owned()), generation);
-        if before != Some(generation) || generation.is_none() {
+        let unversioned = version.generation.is_none();
+        let before = objects.insert((namespace.to_owned(), name.to_owned()), version.clone());
+        if before != Some(version) || unversioned {
             self.read_scales(
                 |target| target == kind,
                 |(in_namespace, of)| in_namespace == namespace && of == name,
@@ -343,10 +351,9 @@ impl Index {
         let known = self.kinds.entry(kind.clone()).or_default();
         known.synced = true;
         known.objects.retain(|object, _| listed.contains(object));
-        let missing: HashSet<(String, String)> = listed.clone();
         self.read_scales(
             |target| target == kind,
-            |(namespace, name)| !missing.contains(&(namespace.to_owned(), name.to_owned())),
+            |(namespace, name)| !listed.contains(&(namespace.to_owned(), name.to_owned())),
         );
     }
 
@@ -389,11 +396,21 @@ impl Index {
         matches!(state, Some(Ok(active)) if active.scale.is_ok())
     }
 
-    pub(crate) fn scale_read(&mut self, key: &Key, scale: Result<Scale, ScaleProblem>) {
+    /// Asks `/scale` again, instead of whatever read of it is under way.
+    pub(crate) fn read_scale_again(&self, key: &Key) {
+        (self.tasks)(Task::ReadScale(key.clone()));
+    }
+
+    /// Takes what `/scale` said to a question asked at `asked`.
+    pub(crate) fn scale_read(&mut self, key: &Key, scale: Result<Scale, ScaleProblem>, asked: Instant) {
         let now = self.clock.now();
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
+        if active.scale.is_ok() && asked < active.facts.spec_changed_at {
+            // Older than what is known since, by a write of ours for instance.
+            return;
+        }
         let identity = |scale: &Scale| (scale.uid.clone(), scale.selector.clone());
         let changed_pods = match (&active.scale, &scale) {
             (Ok(before), Ok(after)) => identity(before) != identity(after),

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use autoscaler::is_deciding;
 use clock::Clock;
 use index::Index;
 

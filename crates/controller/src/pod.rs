@@ -114,12 +114,10 @@ fn state_of(pod: &Pod, known: Option<PodState>, clock: &Clock) -> PodState {
             _ => PodState::Ready { since: now },
         };
     }
-    if is_refused(pod) {
-        return PodState::Stuck;
-    }
     match known {
         Some(PodState::Ready { .. }) => PodState::LostReadiness { since: now },
         Some(PodState::LostReadiness { since }) => PodState::LostReadiness { since },
+        _ if is_refused(pod) => PodState::Stuck,
         _ => match lost_before(pod, ready, clock) {
             Some(since) => PodState::LostReadiness { since },
             None => PodState::Starting { since: created(pod, clock).unwrap_or(now) },
@@ -235,7 +233,9 @@ mod tests {
         check(&plain, Some(("False", 60)), None, "lost for 40");
         check(&plain, Some(("False", 60)), Some(ready), "lost for 0");
         check(&waiting("ContainerCreating"), Some(("False", 0)), None, "starting for 100");
-        check(&waiting("CrashLoopBackOff"), Some(("False", 60)), Some(ready), "Stuck");
+        // It was killed under load: its load is not gone.
+        check(&waiting("CrashLoopBackOff"), Some(("False", 60)), Some(ready), "lost for 0");
+        check(&waiting("CrashLoopBackOff"), Some(("False", 60)), None, "Stuck");
         check(&waiting("ImagePullBackOff"), Some(("False", 0)), None, "Stuck");
         let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
         check(&deleted, Some(("True", 30)), Some(ready), "Leaving");

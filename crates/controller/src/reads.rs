@@ -39,10 +39,11 @@ async fn in_turn<T>(shared: &Shared, call: impl Future<Output = kube::Result<T>>
 /// Reads `/scale` of a target until it is known what it says, or that it cannot say anything.
 pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
     loop {
+        let asked = shared.clock.now();
         let source = shared.index.lock().scale_source(&key);
         let (resource, name) = match source {
             Some(Ok(source)) => source,
-            Some(Err(problem)) => return shared.index.lock().scale_read(&key, Err(problem)),
+            Some(Err(problem)) => return shared.index.lock().scale_read(&key, Err(problem), asked),
             None => return,
         };
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
@@ -57,7 +58,7 @@ pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
         let known = shared.index.lock().has_scale(&key);
         // What is known stays true until the API server says otherwise.
         if !(passing && known) {
-            shared.index.lock().scale_read(&key, scale);
+            shared.index.lock().scale_read(&key, scale, asked);
         }
         if !passing {
             return;

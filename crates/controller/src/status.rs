@@ -19,6 +19,9 @@ use crate::write::Writer;
 /// How often changed statuses are written, and how many at a time.
 const INTERVAL: Duration = Duration::from_millis(250);
 const AT_A_TIME: usize = 16;
+/// After a failed write the next one waits this long, doubling up to the longest.
+const BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// What makes a status worth writing; the rest of it is as of then.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +40,13 @@ struct Essence {
 /// Writes the statuses that changed, for ever.
 pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>) {
     let mut written: HashMap<Key, (Essence, PodAutoscalerStatus)> = HashMap::new();
+    let mut failing: HashMap<Key, (tokio::time::Instant, Duration)> = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let changed = changed(&shared, &mut written);
+        let mut changed = changed(&shared, &mut written);
+        let now = tokio::time::Instant::now();
+        // Asked for again by the next decision, at the latest in a second.
+        changed.retain(|(key, ..)| failing.get(key).is_none_or(|(not_before, _)| *not_before <= now));
         let calls = changed.into_iter().map(|(key, essence, status)| async {
             let outcome = writer.status(&key, &status).await;
             (key, essence, status, outcome)
@@ -47,10 +54,15 @@ pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>) {
         let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
         while let Some((key, essence, status, outcome)) = outcomes.next().await {
             match outcome {
-                Ok(()) => drop(written.insert(key, (essence, status))),
+                Ok(()) => {
+                    failing.remove(&key);
+                    written.insert(key, (essence, status));
+                }
                 Err(error) => {
                     tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
-                    shared.index.lock().status_due.insert(key);
+                    let backoff =
+                        failing.get(&key).map_or(BACKOFF, |(_, last)| (*last * 2).min(LONGEST_BACKOFF));
+                    failing.insert(key, (now + backoff, backoff));
                 }
             }
         }

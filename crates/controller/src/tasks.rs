@@ -93,7 +93,7 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
     match outcome {
         Ok(replicas) => {
             tracing::info!(podautoscaler = %key, from, to = replicas, reason = request.reason, "scaled");
-            note(&shared, key, Some(record(None)), |active, now| active.written(Ok(replicas), now));
+            note(&shared, &request, Some(record(None)), |active, now| active.written(Ok(replicas), now));
             if let Some(object) = object {
                 let text = format!("New size: {replicas}; reason: {}", request.reason);
                 writer.event(object, EventType::Normal, "SuccessfulRescale", &text).await;
@@ -101,31 +101,36 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
         }
         Err(WriteError::Overtaken(current)) => {
             tracing::info!(podautoscaler = %key, from, to, current, "not scaled: the count was changed meanwhile");
-            note(&shared, key, None, |active, _| active.overtaken());
-            reads::read_scale(writer.client(), shared, request.key).await;
+            note(&shared, &request, None, |active, now| active.overtaken(current, now));
+            shared.index.lock().read_scale_again(key);
         }
         Err(error) => {
             let problem = format!("replicas cannot be set to {to}: {error}");
             tracing::warn!(podautoscaler = %key, from, to, %error, "not scaled");
             let noted = problem.clone();
-            note(&shared, key, Some(record(Some(error.to_string()))), |active, now| {
+            note(&shared, &request, Some(record(Some(error.to_string()))), |active, now| {
                 active.written(Err(noted), now);
             });
             if let Some(object) = object {
                 writer.event(object, EventType::Warning, "FailedRescale", &problem).await;
             }
-            reads::read_scale(writer.client(), shared, request.key).await;
+            shared.index.lock().read_scale_again(key);
         }
     }
 }
 
+/// Notes the end of a write, unless its object or target is another one by now.
 fn note(
     shared: &Shared,
-    key: &Key,
+    request: &ScaleRequest,
     record: Option<ScalingRecord>,
     change: impl FnOnce(&mut crate::autoscaler::Active, windlass_scaling::Instant),
 ) {
-    shared.index.lock().after_write(key, |autoscaler, now| {
+    shared.index.lock().after_write(&request.key, |autoscaler, now| {
+        let scale = autoscaler.state.as_ref().ok().and_then(|active| active.scale.as_ref().ok());
+        if scale.is_none_or(|scale| scale.uid != request.uid) {
+            return;
+        }
         if let Some(record) = record {
             autoscaler.remember(record);
         }

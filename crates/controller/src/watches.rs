@@ -15,6 +15,7 @@ use windlass_api::PodAutoscaler;
 
 use crate::Shared;
 use crate::autoscaler::Key;
+use crate::index::ObjectVersion;
 
 /// An API call that lasts longer has failed.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,7 +107,8 @@ pub(crate) async fn watch_kind(client: Client, shared: Arc<Shared>, kind: GroupV
     };
     let seen = |object: &PartialObjectMeta<DynamicObject>| {
         let (namespace, name) = name(object);
-        shared.index.lock().target_seen(&kind, &namespace, &name, object.metadata.generation);
+        let version = ObjectVersion { uid: object.uid(), generation: object.metadata.generation };
+        shared.index.lock().target_seen(&kind, &namespace, &name, version);
     };
     follow(&kind.kind, stream, |event| match event {
         Event::Init => listed.clear(),

@@ -27,6 +27,9 @@ pub(crate) enum WriteError {
     /// Somebody else changed the count since it was decided.
     #[error("the count was changed to {0} meanwhile")]
     Overtaken(u32),
+    /// What was written is not what was asked for.
+    #[error("the API server made it {0}")]
+    Altered(u32),
     /// The target was deleted and created anew.
     #[error("the target is another object of the same name now")]
     Replaced,
@@ -85,11 +88,9 @@ impl Writer {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let written = in_time(api.replace_scale(&request.target, &params, &scale)).await?;
         let replicas = written.spec.and_then(|spec| spec.replicas).unwrap_or(0);
-        Ok(u32::try_from(replicas).unwrap_or(0))
-    }
-
-    pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+        let replicas = u32::try_from(replicas).unwrap_or(0);
+        // Something between us and the object, such as an admission webhook, knows better.
+        if replicas == request.to { Ok(replicas) } else { Err(WriteError::Altered(replicas)) }
     }
 
     /// Writes a PodAutoscaler's status.

@@ -115,7 +115,9 @@ fn propose(
         };
         let replicas = match signal.kind {
             // How much is missing, a latency does not say: at most a doubling at a time.
-            Kind::Latency => replicas.min(observation.capacity.ready.saturating_mul(2)),
+            Kind::Latency => {
+                replicas.min(observation.capacity.ready.saturating_mul(2).max(observation.spec_replicas))
+            }
             Kind::Additive | Kind::Utilisation => replicas,
         };
         // The signals are at most as many as the room: both are MAX_SIGNALS.

@@ -39,7 +39,11 @@ impl Schedule {
     fn next(&self, now: Instant) -> Instant {
         let since = now.saturating_duration_since(self.origin).as_nanos();
         let interval = self.interval.as_nanos().max(1);
-        let missing = interval - since % interval;
+        let mut missing = interval - since % interval;
+        if missing < interval / 2 {
+            // Too soon after the first poll: a counter's rate over an instant says nothing.
+            missing += interval;
+        }
         now + Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX))
     }
 }

@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         subscriber.with_ansi(false).init();
     }
+    end_with_any_panic();
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
     let url = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
@@ -43,6 +44,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     windlass_controller::run(client, shutdown).await?;
     Ok(())
+}
+
+/// A task that panicked unseen would leave the process half alive. Only a decision may panic: its target is quarantined.
+fn end_with_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if !windlass_controller::is_deciding() {
+            std::process::exit(101);
+        }
+    }));
 }
 
 /// Completes when standard input has ended; never, unless that is `wanted`.

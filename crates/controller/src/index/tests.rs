@@ -62,6 +62,10 @@ fn controller(uid: &str) -> ControllerRef {
     }
 }
 
+fn version(generation: i64) -> ObjectVersion {
+    ObjectVersion { uid: Some(DEPLOYMENT.to_owned()), generation: Some(generation) }
+}
+
 impl World {
     fn new() -> Self {
         let (sender, asked) = channel();
@@ -82,7 +86,8 @@ impl World {
             replicas,
             selector: Selector::parse(selector),
         };
-        self.index.scale_read(&key(), Ok(scale));
+        let now = self.index.clock.now();
+        self.index.scale_read(&key(), Ok(scale), now);
     }
 
     fn asked(&self) -> Vec<String> {
@@ -198,13 +203,48 @@ async fn another_object_of_the_same_name_begins_anew() {
 async fn only_a_new_generation_of_the_target_is_looked_at() {
     let mut world = World::new();
     world.asked();
-    world.index.target_seen(&deployments(), "ns", "engine", Some(1));
-    world.index.target_seen(&deployments(), "ns", "engine", Some(1));
-    world.index.target_seen(&deployments(), "ns", "unrelated", Some(1));
+    world.index.target_seen(&deployments(), "ns", "engine", version(1));
+    world.index.target_seen(&deployments(), "ns", "engine", version(1));
+    world.index.target_seen(&deployments(), "ns", "unrelated", version(1));
     assert_eq!(world.asked(), ["scale of ns/pa"]);
-    world.index.target_seen(&deployments(), "ns", "engine", Some(2));
+    world.index.target_seen(&deployments(), "ns", "engine", version(2));
     world.index.target_gone(&deployments(), "ns", "engine");
     assert_eq!(world.asked(), ["scale of ns/pa", "scale of ns/pa"]);
+}
+
+/// It came between the discovery of its kind and the end of the first list.
+#[tokio::test]
+async fn an_autoscaler_that_comes_during_the_first_list_is_looked_up() {
+    let mut world = World::new();
+    let resource = ApiResource::from_gvk(&deployments());
+    world.index.kind_resolved(&deployments(), Ok(resource));
+    world.index.target_seen(&deployments(), "ns", "engine", version(1));
+    world.asked();
+    world.index.apply_autoscaler(autoscaler("b", 1));
+    assert_eq!(world.asked(), ["scale of ns/pa"]);
+}
+
+#[tokio::test]
+async fn a_target_created_anew_is_noticed_by_its_uid() {
+    let mut world = World::new();
+    world.index.target_seen(&deployments(), "ns", "engine", version(1));
+    world.asked();
+    let anew = ObjectVersion { uid: Some(OTHER.to_owned()), generation: Some(1) };
+    world.index.target_seen(&deployments(), "ns", "engine", anew);
+    assert_eq!(world.asked(), ["scale of ns/pa"]);
+}
+
+#[tokio::test]
+async fn a_late_answer_does_not_undo_what_is_known_since() {
+    let mut world = World::new();
+    let asked = world.index.clock.now();
+    world.scale(1);
+    world.index.after_write(&key(), |autoscaler, now| {
+        autoscaler.state.as_mut().unwrap().written(Ok(4), now + Duration::from_millis(1));
+    });
+    let scale = world.active().scale.clone().map(|scale| Scale { replicas: 1, ..scale });
+    world.index.scale_read(&key(), scale, asked);
+    assert_eq!(world.active().facts.spec_replicas, 4);
 }
 
 /// A pod that becomes ready: its neighbours still carry its load for a moment.
