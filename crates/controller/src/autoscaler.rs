@@ -227,9 +227,10 @@ impl Active {
         if self.scale.is_err() && scale.is_ok() {
             self.memory.listen_anew();
         }
-        if let Ok(Scale { uid, .. }) = &scale
-            && self.target_uid.replace(uid.clone()).is_some_and(|before| before != *uid)
-        {
+        let uid = scale.as_ref().ok().map(|scale| scale.uid.clone());
+        let before = self.target_uid.clone();
+        self.target_uid = uid.or(before.clone());
+        if before.is_some() && before != self.target_uid {
             // Another object of the same name: what was observed is not its own, and no write of it is under way.
             self.memory = Memory::new(&self.resolved.policy);
             self.readings = Readings::default();
