@@ -17,7 +17,7 @@ use crate::index::Task;
 use crate::write::{WriteError, Writer};
 use crate::{Shared, reads, watches};
 
-/// How often due decisions are looked for when none is known: new targets begin with a decision of their own.
+/// The longest sleep between two looks at what is due: a wake-up set meanwhile may be this late.
 const IDLE: Duration = Duration::from_millis(100);
 
 /// Decides each target when its tick or a limit's wake-up is due.

@@ -49,7 +49,8 @@ pub struct Facts {
     pub spec_replicas: u32,
     /// When `spec_replicas` last changed, or our write of it was acknowledged.
     pub spec_changed_at: Instant,
-    /// When the set of ready pods last changed.
+    /// When the set of ready pods last changed, or, if routers need a moment to learn of it, shortly after: a round begins
+    /// later than this.
     pub ready_changed_at: Instant,
     /// Pods of two revisions are alive.
     pub rollout: bool,
@@ -98,7 +99,7 @@ impl Facts {
 pub struct Reading {
     /// In the metric's unit: finite and not negative.
     pub value: f64,
-    /// When it was received, or, better, asked for.
+    /// When it was taken: the value is at least as new. The caller says when it was asked for.
     pub received: Instant,
 }
 

@@ -59,7 +59,7 @@ impl Default for ApaPolicy {
 /// One signal: a metric and what a replica should carry of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignalPolicy {
-    /// The metric as the user named it; windows are kept across policy changes by this name and its position.
+    /// The metric as the user named it; windows are kept across policy changes by this name.
     pub metric: String,
     /// How values of several pods make a fleet's total.
     pub kind: Kind,
