@@ -5,6 +5,8 @@ mod crd;
 #[cfg(feature = "testbed")]
 mod demo;
 #[cfg(feature = "testbed")]
+mod load;
+#[cfg(feature = "testbed")]
 mod testbed;
 
 use std::process::ExitCode;
@@ -29,6 +31,10 @@ enum Command {
     #[cfg(feature = "testbed")]
     #[command(subcommand)]
     Testbed(testbed::Command),
+    /// Send requests to the ready pods of a target and tell what became of them.
+    #[cfg(feature = "testbed")]
+    #[command(subcommand)]
+    Load(load::Command),
     /// Bring up a testbed and show the walk-through on it.
     #[cfg(feature = "testbed")]
     Demo,
@@ -43,6 +49,8 @@ async fn main() -> ExitCode {
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,
+        #[cfg(feature = "testbed")]
+        Command::Load(command) => load::run(command).await.map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Demo => demo::run().await.map(|()| ExitCode::SUCCESS),
     };

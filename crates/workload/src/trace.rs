@@ -38,6 +38,11 @@ impl Trace {
         &self.arrivals
     }
 
+    /// The requests, one by one, in order of time.
+    pub fn into_arrivals(self) -> std::vec::IntoIter<Arrival> {
+        self.arrivals.into_iter()
+    }
+
     /// From the first arrival to the last.
     pub fn span(&self) -> Duration {
         match (self.arrivals.first(), self.arrivals.last()) {
