@@ -139,10 +139,10 @@ pub enum Error {
     #[error("the selector of Deployment {0} cannot be read")]
     Selector(String),
     /// The API server does not answer, or refuses.
-    #[error("the API server cannot be asked for the target: {0}")]
+    #[error("the API server cannot be asked for the target")]
     Api(#[from] kube::Error),
     /// The limits of the histograms are wrong: a mistake of this module.
-    #[error("no histogram: {0}")]
+    #[error("there is no histogram")]
     Histogram(#[from] hdrhistogram::CreationError),
 }
 

@@ -52,7 +52,7 @@ impl Failure {
 /// A whole answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Answer {
-    /// From the scheduled arrival to the first text.
+    /// From the scheduled arrival to the first text; accounted for when it came.
     pub(super) ttft: Duration,
     /// From the scheduled arrival to the end.
     pub(super) e2e: Duration,
@@ -125,15 +125,15 @@ pub struct Snapshot {
     pub done: u64,
     /// Failures by kind.
     pub failures: BTreeMap<Failure, u64>,
-    /// Time to first token of the answers since the last snapshot.
+    /// Time to first token, of the answers that began since the last snapshot.
     pub ttft: Option<Quantiles>,
-    /// From arrival to the end of the answer, since the last snapshot.
+    /// From arrival to the end, of the whole answers since the last snapshot.
     pub e2e: Option<Quantiles>,
     /// How late requests were sent since the last snapshot.
     pub lateness: Option<Quantiles>,
 }
 
-/// What became of a load. Latencies are those of whole answers; what failed is counted, not timed.
+/// What became of a load. Whole answers are timed; what failed is counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// From the load's start to the last thing that happened, in seconds.
@@ -158,7 +158,7 @@ pub struct Summary {
     pub requests_per_s: Option<f64>,
     /// Output tokens of whole answers per second.
     pub output_tokens_per_s: Option<f64>,
-    /// Time to first token.
+    /// Time to first token, also of answers that were not finished.
     pub ttft: Option<Quantiles>,
     /// Mean time per output token after the first, a value per answer.
     pub tpot: Option<Quantiles>,
@@ -247,6 +247,13 @@ impl Account {
         self.retries += 1;
     }
 
+    /// A request's first token has come, this long after its scheduled arrival.
+    pub(super) fn begun(&mut self, now: Duration, ttft: Duration) {
+        self.last = self.last.max(now);
+        self.whole.ttft.record(ttft);
+        self.since_snapshot.ttft.record(ttft);
+    }
+
     /// A request is over.
     pub(super) fn over(&mut self, now: Duration, outcome: Result<Answer, Failure>) {
         self.last = self.last.max(now);
@@ -260,10 +267,8 @@ impl Account {
         self.done += 1;
         self.prompt_tokens += answer.prompt_tokens;
         self.output_tokens += answer.output_tokens;
-        for latencies in [&mut self.whole, &mut self.since_snapshot] {
-            latencies.ttft.record(answer.ttft);
-            latencies.e2e.record(answer.e2e);
-        }
+        self.whole.e2e.record(answer.e2e);
+        self.since_snapshot.e2e.record(answer.e2e);
         if let Some(tpot) = answer.tpot() {
             self.tpot.record(tpot);
         }
@@ -342,6 +347,7 @@ mod tests {
         let mut account = Account::new().unwrap();
         for n in 1..=100 {
             account.sent(MS(n), MS(n / 50));
+            account.begun(MS(1000), MS(n));
             account.over(MS(2000), Ok(answer(n, 10 * n, 10)));
         }
         account.sent(MS(2000), MS(0));
@@ -372,10 +378,12 @@ mod tests {
         for _ in 0..3 {
             account.sent(MS(0), MS(0));
         }
+        account.begun(MS(1), MS(100));
         account.over(MS(1), Ok(answer(100, 200, 5)));
         let first = account.snapshot(MS(1000));
         assert_eq!((first.sent, first.in_flight, first.done), (3, 2, 1));
         close(first.ttft.unwrap().p50_s, 0.1);
+        account.begun(MS(2), MS(300));
         account.over(MS(2), Ok(answer(300, 400, 5)));
         account.over(MS(2), Err(Failure::Refused));
         let second = account.snapshot(MS(2000));

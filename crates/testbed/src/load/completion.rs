@@ -151,17 +151,23 @@ impl Sender {
         body(&self.model, self.prompt_as, number, arrival).into()
     }
 
-    /// Sends a request and reads its answer. Latencies count from `scheduled`, the time-out from now.
+    /// Sends a request and reads its answer. Latencies count from `scheduled`, the time-out from now. `on_first` is
+    /// told the time to first token as soon as it is known, once at most.
     pub(super) async fn send(
         &self,
         address: SocketAddr,
         body: Bytes,
         scheduled: Instant,
+        on_first: impl Fn(Duration),
     ) -> Result<Answer, Failed> {
         let mut first = None;
         let answer = async {
             let mut incoming = self.open(address, body).await?;
-            let answer = read(&mut incoming, scheduled, &mut first).await?;
+            let begun = |ttft| {
+                first = Some(ttft);
+                on_first(ttft);
+            };
+            let answer = read(&mut incoming, scheduled, begun).await?;
             Ok((answer, incoming))
         };
         let outcome = tokio::time::timeout(self.timeout, answer).await.unwrap_or(Err(Failure::TimedOut));
@@ -214,9 +220,10 @@ fn unanswered(error: &legacy::Error) -> Failure {
 async fn read(
     incoming: &mut Incoming,
     scheduled: Instant,
-    first: &mut Option<Instant>,
+    mut begun: impl FnMut(Duration),
 ) -> Result<Answer, Failure> {
     let mut events = Events::default();
+    let mut first = None;
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| Failure::Cut)?.into_data() else {
             continue;
@@ -228,14 +235,17 @@ async fn read(
         if progress == Progress::Waiting {
             continue;
         }
-        let now = Instant::now();
+        let since = scheduled.elapsed();
         // An answer without any text has its first token when it ends.
-        let first = *first.get_or_insert(now);
+        let ttft = *first.get_or_insert_with(|| {
+            begun(since);
+            since
+        });
         if progress == Progress::Done {
             let usage = events.usage();
             return Ok(Answer {
-                ttft: first.saturating_duration_since(scheduled),
-                e2e: now.saturating_duration_since(scheduled),
+                ttft,
+                e2e: since,
                 prompt_tokens: usage.prompt_tokens,
                 output_tokens: usage.completion_tokens,
             });

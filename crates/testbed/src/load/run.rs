@@ -124,7 +124,10 @@ impl Shared {
         let mut left = self.retries;
         loop {
             let attempt = match self.routes.pick(self.policy) {
-                Some(route) => self.sender.send(route.address(), body.clone(), scheduled).await,
+                Some(route) => {
+                    let begun = |ttft| self.account.lock().begun(self.began.elapsed(), ttft);
+                    self.sender.send(route.address(), body.clone(), scheduled, begun).await
+                }
                 None => Err(Failed { failure: Failure::NoReadyPod, begun: false }),
             };
             match attempt {

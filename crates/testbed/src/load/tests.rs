@@ -95,7 +95,9 @@ async fn failures_are_counted_by_kind() {
         let timeout = if hangs { MS(100) } else { PATIENCE };
         let summary = run(routes(&[&engine]), Spec { timeout, ..Spec::new(arrivals(3, MS(1))) }).await;
         assert_eq!(failures(&summary), [(failure, 3)], "{behaviour:?}");
-        assert_eq!((summary.done, summary.ttft, summary.output_tokens), (0, None, 0), "{behaviour:?}");
+        assert_eq!((summary.done, summary.e2e, summary.output_tokens), (0, None, 0), "{behaviour:?}");
+        let begun = summary.ttft.map_or(0, |ttft| ttft.count);
+        assert_eq!(begun, if behaviour.gives_text() { 3 } else { 0 }, "{behaviour:?}");
     }
     let nobody = run(Routes::default(), Spec::new(arrivals(3, MS(1)))).await;
     assert_eq!(failures(&nobody), [(Failure::NoReadyPod, 3)]);
@@ -148,7 +150,8 @@ async fn a_pod_that_lost_readiness_finishes_what_it_has_and_gets_nothing_new() {
     until("three requests run", || leaving.taken() == 3).await;
     routes.set("uid-0", leaving.address, false);
     routes.set("uid-1", staying.address, true);
-    assert_eq!(load.snapshot().in_flight, 3);
+    let held = load.snapshot();
+    assert_eq!((held.in_flight, held.ttft), (3, None));
     leaving.release();
     until("the users go to the other pod", || staying.served() > 20).await;
     routes.remove("uid-0");
@@ -169,6 +172,16 @@ async fn what_cannot_be_sent_in_time_is_sent_late_and_timed_from_its_schedule() 
     assert!(lateness.max_s >= 0.0799, "{summary}");
     assert!(ttft.max_s >= 0.0999 && e2e.max_s >= 0.0999, "{summary}");
     assert!(ttft.p50_s >= 0.0599, "{summary}");
+}
+
+#[tokio::test]
+async fn a_first_token_is_told_before_the_answer_ends() {
+    let engine = Engine::start().await;
+    engine.set(Behaviour::HangAfter(1));
+    let load = Load::start_on(routes(&[&engine]), Spec::new(users(3))).unwrap();
+    until("three have begun", || load.summary().ttft.is_some_and(|ttft| ttft.count == 3)).await;
+    let snapshot = load.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.done, snapshot.e2e), (3, 0, None));
 }
 
 #[tokio::test]

@@ -21,14 +21,13 @@ const EXCERPT: usize = 60;
 pub enum TraceError {
     /// There is no such file, or none that may be read.
     #[error("it cannot be opened: {0}")]
-    Unopened(#[source] io::Error),
+    Unopened(io::Error),
     /// Something is wrong in it.
     #[error("line {line}: {problem}")]
     Line {
         /// Counted from 1; that of the header is 1.
         line: u64,
         /// What is wrong there.
-        #[source]
         problem: Problem,
     },
 }
@@ -72,10 +71,10 @@ pub enum Problem {
     Truncated,
     /// A gzip stream that is damaged.
     #[error("the gzip data is damaged: {0}")]
-    Damaged(#[source] io::Error),
+    Damaged(io::Error),
     /// The file cannot be read further.
     #[error("it cannot be read: {0}")]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
 }
 
 /// Yields a trace's rows as they are read; after an error nothing more.

@@ -45,6 +45,17 @@ pub(super) enum Behaviour {
     HangAfter(usize),
 }
 
+impl Behaviour {
+    /// Whether a part of an answer comes.
+    pub(super) fn gives_text(self) -> bool {
+        use Behaviour::{CutAfter, EndAfter, ErrorAfter, HangAfter};
+        matches!(self, CutAfter(1..) | EndAfter(1..) | ErrorAfter(1..) | HangAfter(1..))
+    }
+}
+
+/// Between the last piece and the end of the connection, so that the piece is really sent.
+const CUT_PAUSE: Duration = Duration::from_millis(20);
+
 pub(super) struct Engine {
     pub(super) address: SocketAddr,
     state: Arc<State>,
@@ -222,6 +233,7 @@ async fn generate(running: Running, behaviour: Behaviour, body: Value, pieces: P
     }
     match behaviour {
         Behaviour::CutAfter(_) => {
+            tokio::time::sleep(CUT_PAUSE).await;
             let _ = pieces.unbounded_send(Err(io::Error::other("cut")));
         }
         Behaviour::EndAfter(_) => {}
