@@ -154,28 +154,8 @@ fn delay(value: &str) -> Result<Delay, String> {
     Ok(Delay::LogNormal { median: duration(median.trim())?, sigma })
 }
 
-/// Reads a duration the way Go writes one: numbers with units ms, s, m or h, one after the other.
 fn duration(value: &str) -> Result<Duration, String> {
-    let wrong = || format!("{value:?} is not a duration such as 300ms, 20s or 1m30s");
-    let mut rest = value;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let unit = rest[number..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |len| number + len);
-        let scale = match &rest[number..unit] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(wrong()),
-        };
-        seconds += rest[..number].parse::<f64>().map_err(|_| wrong())? * scale;
-        rest = &rest[unit..];
-    }
-    if value.is_empty() {
-        return Err(wrong());
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    windlass_workload::parse_duration(value).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
