@@ -7,19 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of the workspace a crate may use; see ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("windlass-metrics", &[]),
     ("windlass-scaling", &["windlass-metrics"]),
     ("windlass-api", &["windlass-scaling", "windlass-metrics"]),
     ("windlass-scrape", &["windlass-metrics", "windlass-scaling"]),
     ("windlass-controller", &["windlass-api", "windlass-scrape", "windlass-scaling", "windlass-metrics"]),
+    ("windlass-engine-model", &[]),
     ("windlass-workload", &[]),
-    ("windlass-testbed", &["windlass-workload", "windlass-metrics"]),
+    ("windlass-testbed", &["windlass-engine-model", "windlass-workload", "windlass-metrics"]),
     ("windlass", &["windlass-api", "windlass-controller", "windlass-testbed", "windlass-workload"]),
-    ("windlass-bench", &["windlass-metrics", "windlass-scaling"]),
+    ("windlass-bench", &["windlass-metrics", "windlass-scaling", "windlass-scrape", "windlass-testbed"]),
+    ("windlass-trials", &["windlass-testbed", "windlass-workload", "windlass-metrics"]),
     ("xtask", &[]),
 ];
-const PURE: [&str; 3] = ["metrics", "scaling", "workload"];
+const PURE: [&str; 4] = ["metrics", "scaling", "engine-model", "workload"];
 /// What a pure crate must not be built from. Chance is pure when it is seeded: `rand` may be used, its source of
 /// entropy may not.
 const IMPURE_CRATES: [&str; 7] = ["tokio", "kube", "hyper", "k8s-openapi", "jiff", "chrono", "getrandom"];
