@@ -187,6 +187,11 @@ pub async fn up(options: &Options) -> Result<Plane, Error> {
 }
 
 impl Plane {
+    /// The API server's audit log: an `audit.k8s.io/v1` event per write, a line each.
+    pub fn audit_log(&self) -> PathBuf {
+        record::audit_log(&self.dir)
+    }
+
     /// The plane's name.
     pub fn name(&self) -> &str {
         &self.record.name

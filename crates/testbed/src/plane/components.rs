@@ -22,6 +22,20 @@ const SCHEDULER: u16 = 20259;
 /// The customary ports plus 10,000: the address is the plane's own, but a server on `0.0.0.0` would still be in the way.
 pub(super) const PORTS: [u16; 5] = [ETCD_CLIENT, ETCD_PEER, APISERVER, CONTROLLER_MANAGER, SCHEDULER];
 
+/// The audit log is rotated at this size: long after the end of any run.
+const AUDIT_MEGABYTES: u32 = 4096;
+/// Every write is recorded once, when it is answered: who, what, when, with which outcome. Reads are not.
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- level: None
+  verbs: [get, list, watch]
+- level: Metadata
+";
+
 /// A health check on loopback answers within milliseconds, or the server is still starting.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -72,6 +86,10 @@ impl Component {
             Self::Apiserver => {
                 serve(APISERVER);
                 command.arg(format!("--etcd=http://{address}:{ETCD_CLIENT}"));
+                command.arg("--");
+                command.arg(format!("--audit-policy-file={}", record::audit_policy(dir).display()));
+                command.arg(format!("--audit-log-path={}", record::audit_log(dir).display()));
+                command.arg(format!("--audit-log-maxsize={AUDIT_MEGABYTES}"));
             }
             Self::ControllerManager => {
                 serve(CONTROLLER_MANAGER);
@@ -95,6 +113,8 @@ pub(super) async fn start(claim: Claim) -> Result<Plane, Error> {
     let deadline = Instant::now() + READY_WITHIN;
     launch(&mut plane, Component::Etcd, &life)?;
     write_keys(&plane)?;
+    let policy = record::audit_policy(&plane.dir);
+    std::fs::write(&policy, AUDIT_POLICY).map_err(file_error("write", &policy))?;
     let config = client_config(&plane.kubeconfig()).await?;
     launch(&mut plane, Component::Apiserver, &life)?;
     healthy(&mut plane, Component::Apiserver, &config, deadline).await?;

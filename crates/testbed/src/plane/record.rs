@@ -62,6 +62,16 @@ impl Record {
     }
 }
 
+/// What the API server is told to record.
+pub(super) fn audit_policy(dir: &Path) -> PathBuf {
+    dir.join("audit-policy.yaml")
+}
+
+/// What the API server recorded: a JSON object per write.
+pub(super) fn audit_log(dir: &Path) -> PathBuf {
+    dir.join("logs").join("audit.jsonl")
+}
+
 /// The directory that holds this user's planes.
 pub(super) fn base_dir() -> PathBuf {
     let set = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
