@@ -1,21 +1,33 @@
 //! A simulated vLLM server.
 //!
-//! Nothing is inferred here and no GPU is touched: the server answers `/metrics`, `/health` and `/v1/models` the way
-//! vLLM does, with numbers that are *scripted* from outside. A [`Script`] says what the chosen gauges report and which
-//! fault, if any, the server shows; it may change at any time and acts at once, also on connections already open.
+//! Nothing is inferred here and no GPU is touched: the server answers the way vLLM does. It has two modes.
+//!
+//! *Scripted*: the numbers of its metrics page come from outside; a [`Script`] says what the chosen gauges report.
+//!
+//! *Engine*: it serves `/v1/completions` and `/v1/chat/completions`, streaming, with made-up words, at the pace that the
+//! [engine model](windlass_engine_model) computes for a model on a GPU; gauges, counters and histograms are consequences
+//! of the requests served. See [`Serving`].
+//!
+//! In both modes the script says which fault, if any, the server shows; it may change at any time and acts at once,
+//! also on connections already open.
 
 mod answer;
+mod completions;
 mod fault;
 mod gauge;
 mod number;
 mod page;
+mod scripted;
 mod server;
+mod serving;
+mod tally;
 
-pub use fault::{Fault, UnknownFault};
+pub use fault::{Fault, FaultScope, UnknownFault};
 pub use gauge::{Gauge, ScriptedGauges, UnknownGauge};
 pub use server::serve;
+pub use serving::Serving;
 
-/// The model that the engine claims to serve; its series carries the scripted numbers.
+/// The model that a scripted engine claims to serve; its series carries the scripted numbers.
 pub const MODEL: &str = "llama2-70b";
 /// The `LoRA` adapter beside it: a second series in every family, always 0, so that a sum over series is the share.
 pub const ADAPTER: &str = "text2sql-lora-2";
@@ -25,8 +37,12 @@ pub const ADAPTER: &str = "text2sql-lora-2";
 pub struct Script {
     /// This engine's share of the total, in the unit of the scripted gauges (tokens per second by default).
     pub share: f64,
+    /// How far each answer's share may be off, either way: 0.2 is a fifth.
+    pub noise: f64,
     /// Which gauges report the share; the others follow from it (see [`Gauge`]).
     pub gauges: ScriptedGauges,
-    /// The fault shown to every request.
+    /// The fault shown to requests.
     pub fault: Fault,
+    /// Which requests see the fault.
+    pub fault_scope: FaultScope,
 }

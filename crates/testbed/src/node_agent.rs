@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use address::Addresses;
-pub use annotations::{Annotations, BadAnnotation, Delay, PREFIX, Settings, Share};
+pub use annotations::{Annotations, BadAnnotation, Delay, Mode, PREFIX, Settings, Share};
 use calls::Calls;
 use life::Life;
 use registry::NewPod;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -11,91 +12,96 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, SERVER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::page::{self, Meter, Numbers, TEMPLATE};
-use super::{Fault, MODEL, Script};
+use super::page::{self, Meter, Numbers, Origin, Template};
+use super::scripted::Integrals;
+use super::serving::Serving;
+use super::{Fault, MODEL, Script, completions};
 
 pub(super) type Body = BoxBody<Bytes, io::Error>;
 
-/// Tokens of a mean answer: how many generated tokens make a finished request.
-const TOKENS_PER_REQUEST: f64 = 200.0;
 /// Processor time that an engine's front end uses, as a fraction of a core.
 const CPU_SHARE: f64 = 0.1;
 /// The size from which a page counts as [`Fault::Huge`].
 const HUGE: usize = 40 << 20;
 /// Between the half page and the end of the connection, so that the half is really sent.
 const HALF_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const JSON: &str = "application/json";
+/// Requests to an engine that serves none.
+const SCRIPTED: &str = r#"{"detail":"this simulated engine only reports scripted numbers; annotate its Deployment with testbed.windlass.dev/mode=engine before its pods start"}"#;
 const HTML: &str =
     "<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>\n";
 
-/// What one engine remembers between requests.
+/// One engine as its clients see it.
 pub(super) struct Engine {
     script: watch::Receiver<Script>,
-    meters: Mutex<Meters>,
+    started: Instant,
+    started_wall: SystemTime,
+    page: Template,
+    numbers: Source,
 }
 
-/// Counters are the integrals of the reported throughputs, so that a rate taken from them is what the gauges say.
-struct Meters {
-    at: Instant,
-    values: [f64; Meter::COUNT],
-}
-
-impl Meters {
-    fn advance(&mut self, gauges: &[f64; Gauge::COUNT], now: Instant) -> [f64; Meter::COUNT] {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = now;
-        let tokens = |gauge: Gauge| {
-            let rate = gauges[gauge as usize];
-            if rate.is_finite() { rate.max(0.0) * seconds } else { 0.0 }
-        };
-        self.values[Meter::PromptTokens as usize] += tokens(Gauge::PromptThroughput);
-        self.values[Meter::GenerationTokens as usize] += tokens(Gauge::GenerationThroughput);
-        self.values[Meter::Requests as usize] =
-            self.values[Meter::GenerationTokens as usize] / TOKENS_PER_REQUEST;
-        self.values[Meter::CpuSeconds as usize] += seconds * CPU_SHARE;
-        self.values
-    }
+/// Where the page's numbers come from.
+enum Source {
+    Scripted(Mutex<Integrals>),
+    Served(Arc<Serving>),
 }
 
 impl Engine {
-    pub(super) fn new(script: watch::Receiver<Script>) -> Self {
-        let mut values = [0.0; Meter::COUNT];
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        values[Meter::StartTime as usize] = wall.as_secs_f64();
-        Self { script, meters: Mutex::new(Meters { at: Instant::now(), values }) }
+    /// An engine that serves requests, or, without `serving`, one that only reports what the script says.
+    pub(super) fn new(script: watch::Receiver<Script>, serving: Option<Arc<Serving>>) -> Self {
+        let started = Instant::now();
+        let (page, numbers) = match serving {
+            Some(serving) => (Template::new(serving.model(), Origin::Served), Source::Served(serving)),
+            None => {
+                let integrals = Mutex::new(Integrals::new(started));
+                (Template::new(MODEL, Origin::Scripted), Source::Scripted(integrals))
+            }
+        };
+        Self { script, started, started_wall: SystemTime::now(), page, numbers }
     }
 
     /// The answer to one request, by the script in force when it is answered.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
         let mut script = self.script.clone();
-        let hang_over = script.wait_for(|script| script.fault != Fault::Hang).await.map(|script| *script);
+        let hangs = |script: &Script| script.fault == Fault::Hang && script.fault_scope.covers(&path);
+        let hang_over = script.wait_for(|script| !hangs(script)).await.map(|script| *script);
         // Without a sender the fault stays for good.
         let Ok(script) = hang_over else {
             return std::future::pending().await;
         };
         let mut response = match script.fault {
-            Fault::None | Fault::Hang | Fault::Refuse => self.healthy(request, script),
+            Fault::None | Fault::Hang | Fault::Refuse => self.healthy(request, script).await,
+            _ if !script.fault_scope.covers(&path) => self.healthy(request, script).await,
             fault => self.faulty(fault, script),
         };
         response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
         response
     }
 
-    fn healthy<B>(&self, request: &Request<B>, script: Script) -> Response<Body> {
-        let known = ["/metrics", "/health", "/v1/models"].contains(&request.uri().path());
-        match request.uri().path() {
-            _ if known && ![Method::GET, Method::HEAD].contains(request.method()) => {
-                let refused = r#"{"detail":"Method Not Allowed"}"#;
-                whole(StatusCode::METHOD_NOT_ALLOWED, "application/json", refused)
-            }
+    async fn healthy(&self, request: Request<Incoming>, script: Script) -> Response<Body> {
+        let path = request.uri().path();
+        let method = match path {
+            "/metrics" | "/health" | "/v1/models" => [Method::GET, Method::HEAD],
+            "/v1/completions" | "/v1/chat/completions" => [Method::POST, Method::POST],
+            _ => return whole(StatusCode::NOT_FOUND, JSON, r#"{"detail":"Not Found"}"#),
+        };
+        if !method.contains(request.method()) {
+            return whole(StatusCode::METHOD_NOT_ALLOWED, JSON, r#"{"detail":"Method Not Allowed"}"#);
+        }
+        match path {
             "/metrics" => whole(StatusCode::OK, page::CONTENT_TYPE, self.page(script)),
             "/health" => whole(StatusCode::OK, "text/plain; charset=utf-8", ""),
-            "/v1/models" => whole(StatusCode::OK, "application/json", models()),
-            _ => whole(StatusCode::NOT_FOUND, "application/json", r#"{"detail":"Not Found"}"#),
+            "/v1/models" => whole(StatusCode::OK, JSON, self.models()),
+            _ => match &self.numbers {
+                Source::Served(serving) => completions::answer(serving, request).await,
+                Source::Scripted(_) => whole(StatusCode::NOT_IMPLEMENTED, JSON, SCRIPTED),
+            },
         }
     }
 
@@ -105,7 +111,7 @@ impl Engine {
             Fault::Garbage => whole(ok, page::CONTENT_TYPE, garbage()),
             Fault::Html => whole(ok, "text/html; charset=utf-8", HTML),
             Fault::Half => half(self.page(script)),
-            Fault::Cut => whole(ok, page::CONTENT_TYPE, cut(self.page(script), script)),
+            Fault::Cut => whole(ok, page::CONTENT_TYPE, cut(self.page(script), script, self.model())),
             Fault::Huge => streamed(None, huge(&self.page(script))),
             Fault::Slow => slow(self.page(script)),
             Fault::Redirect => {
@@ -120,13 +126,44 @@ impl Engine {
     }
 
     fn page(&self, script: Script) -> String {
-        let gauges = script.gauges.values(script.share);
-        let meters = self.meters.lock().advance(&gauges, Instant::now());
-        TEMPLATE.render(&Numbers { gauges, meters })
+        match &self.numbers {
+            Source::Scripted(integrals) => {
+                let off =
+                    if script.noise > 0.0 { rand::random_range(-script.noise..=script.noise) } else { 0.0 };
+                let gauges = script.gauges.values(script.share * (1.0 + off));
+                let meters = integrals.lock().advance(&gauges, Instant::now());
+                self.render(Numbers { gauges, meters, tallies: None })
+            }
+            Source::Served(serving) => serving.with_numbers(|numbers| self.render(numbers)),
+        }
+    }
+
+    fn render(&self, mut numbers: Numbers<'_>) -> String {
+        let start = self.started_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        numbers.meters[Meter::StartTime as usize] = start;
+        numbers.meters[Meter::CpuSeconds as usize] = self.started.elapsed().as_secs_f64() * CPU_SHARE;
+        self.page.render(&numbers)
+    }
+
+    fn model(&self) -> &str {
+        match &self.numbers {
+            Source::Scripted(_) => MODEL,
+            Source::Served(serving) => serving.model(),
+        }
+    }
+
+    fn models(&self) -> String {
+        let model = |id: &str| serde_json::json!({"id": id, "object": "model", "owned_by": "vllm"});
+        serde_json::json!({"object": "list", "data": [model(self.model()), model(super::ADAPTER)]})
+            .to_string()
     }
 }
 
-fn whole(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(super) fn whole(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let body = Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed();
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -189,10 +226,10 @@ fn huge(page: &str) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'st
 }
 
 /// Ends the page after the first digit of the first scripted gauge that a healthy page would show.
-fn cut(mut page: String, script: Script) -> String {
+fn cut(mut page: String, script: Script, model: &str) -> String {
     let scripted = Gauge::ALL.into_iter().find(|gauge| script.gauges.contains(*gauge));
     let start = scripted.and_then(|gauge| {
-        let series = format!("\nvllm:{}{{model_name=\"{MODEL}\"}} ", gauge.name());
+        let series = format!("\nvllm:{}{{model_name=\"{model}\"}} ", gauge.name());
         page.find(&series).map(|at| at + series.len())
     });
     page.truncate(start.map_or(page.len() / 2, |start| start + 1));
@@ -209,9 +246,4 @@ fn garbage() -> Vec<u8> {
         state.to_le_bytes()
     });
     words.collect()
-}
-
-fn models() -> String {
-    let model = |id: &str| serde_json::json!({"id": id, "object": "model", "owned_by": "vllm"});
-    serde_json::json!({"object": "list", "data": [model(MODEL), model(super::ADAPTER)]}).to_string()
 }

@@ -30,6 +30,23 @@ pub enum Fault {
     Redirect,
 }
 
+/// Which requests a fault is shown to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FaultScope {
+    /// All of them.
+    #[default]
+    All,
+    /// Only those for `/metrics`: the engine works and cannot be seen. [`Fault::Refuse`] acts on whole connections and
+    /// knows no scope.
+    Metrics,
+}
+
+impl FaultScope {
+    pub(super) fn covers(self, path: &str) -> bool {
+        self == Self::All || path == "/metrics"
+    }
+}
+
 const NAMES: [(&str, Fault); 11] = [
     ("", Fault::None),
     ("http500", Fault::Http500),

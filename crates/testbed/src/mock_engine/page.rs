@@ -1,12 +1,11 @@
-//! The metrics page: text fixed once for all engines, with the numbers spliced in at each scrape.
+//! The metrics page: text fixed once, with the numbers spliced in at each scrape.
 
 mod families;
 
-use std::sync::LazyLock;
-
+use super::ADAPTER;
 use super::gauge::Gauge;
 use super::number::write_float;
-use super::{ADAPTER, MODEL};
+use super::tally::{Histogram, Tallies};
 
 /// The content type that the Python client sends with text format 0.0.4.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -17,22 +16,44 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(super) enum Meter {
     PromptTokens,
     GenerationTokens,
+    /// Finished requests, however they ended.
     Requests,
+    /// Finished at the model's own end.
+    Stopped,
+    /// Finished at `max_tokens`.
+    LengthReached,
+    Aborted,
+    Preemptions,
+    /// Requests to `/v1/completions`.
+    Completions,
+    /// Requests to `/v1/chat/completions`.
+    ChatCompletions,
     CpuSeconds,
     /// Not growing: the wall-clock time at which the engine started, in Unix seconds.
     StartTime,
 }
 
 impl Meter {
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 11;
 }
 
 /// All numbers of one page.
-pub(super) struct Numbers {
+pub(super) struct Numbers<'a> {
     /// In the order of `Gauge::ALL`.
     pub(super) gauges: [f64; Gauge::COUNT],
     /// In the order of [`Meter`].
     pub(super) meters: [f64; Meter::COUNT],
+    /// What was observed of requests; a scripted engine has none.
+    pub(super) tallies: Option<&'a Tallies>,
+}
+
+/// Where the numbers of a page come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Made up from a scripted total: histograms have the shape of a fixed distribution.
+    Scripted,
+    /// Consequences of the requests served.
+    Served,
 }
 
 /// What stands in one place of the page.
@@ -43,17 +64,27 @@ enum Slot {
     Meter(Meter),
     /// A whole number: `floor(floor(meter) × fraction)`. Used for counts, where 0 ≤ fraction ≤ 1.
     Count(Meter, f64),
-    /// The sum of a histogram: `floor(meter) × mean`.
+    /// The sum of a scripted histogram: `floor(meter) × mean`.
     Sum(Meter, f64),
+    /// Observations of at most the bucket's upper bound.
+    Bucket(Histogram, usize),
+    /// All observations.
+    Observations(Histogram),
+    /// The sum of all observations.
+    Observed(Histogram),
 }
 
 impl Slot {
-    fn value(self, numbers: &Numbers) -> f64 {
+    fn value(self, numbers: &Numbers<'_>) -> f64 {
+        let observed = |of: &dyn Fn(&Tallies) -> f64| numbers.tallies.map_or(0.0, of);
         match self {
             Slot::Gauge(gauge) => numbers.gauges[gauge as usize],
             Slot::Meter(meter) => numbers.meters[meter as usize],
             Slot::Count(meter, fraction) => (numbers.meters[meter as usize].floor() * fraction).floor(),
             Slot::Sum(meter, mean) => numbers.meters[meter as usize].floor() * mean,
+            Slot::Bucket(histogram, bound) => observed(&|tallies| tallies.up_to(histogram, bound)),
+            Slot::Observations(histogram) => observed(&|tallies| tallies.count(histogram)),
+            Slot::Observed(histogram) => observed(&|tallies| tallies.sum(histogram)),
         }
     }
 }
@@ -62,18 +93,21 @@ impl Slot {
 pub(super) struct Template {
     text: String,
     slots: Vec<(usize, Slot)>,
+    /// The label of the model's series.
+    model: String,
 }
 
-/// One template serves every engine of the process.
-pub(super) static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
-    let mut template = Template { text: String::new(), slots: Vec::new() };
-    families::write(&mut template);
-    template
-});
-
 impl Template {
+    /// The page of an engine that serves this model.
+    pub(super) fn new(model: &str, origin: Origin) -> Self {
+        let mut template =
+            Self { text: String::new(), slots: Vec::new(), model: format!("model_name=\"{model}\"") };
+        families::write(&mut template, origin);
+        template
+    }
+
     /// The whole page for these numbers.
-    pub(super) fn render(&self, numbers: &Numbers) -> String {
+    pub(super) fn render(&self, numbers: &Numbers<'_>) -> String {
         let mut page = String::with_capacity(self.text.len() + 24 * self.slots.len());
         let mut from = 0;
         for (at, slot) in &self.slots {
@@ -117,7 +151,7 @@ impl Template {
 
     /// The same sample for the model (spliced) and for the adapter (always 0).
     fn both_models(&mut self, name: &str, labels_before: &str, slot: Slot) {
-        self.spliced(name, &format!("{labels_before}model_name=\"{MODEL}\""), slot);
+        self.spliced(name, &format!("{labels_before}{}", self.model), slot);
         self.fixed(name, &format!("{labels_before}model_name=\"{ADAPTER}\""), 0.0);
     }
 }
@@ -126,14 +160,16 @@ impl Template {
 mod tests {
     use std::collections::{HashMap, HashSet};
 
+    use super::super::MODEL;
     use super::super::gauge::ScriptedGauges;
     use super::*;
 
     fn page(share: f64, requests: f64) -> String {
-        TEMPLATE.render(&Numbers {
-            gauges: ScriptedGauges::default().values(share),
-            meters: [requests * 300.0, requests * 200.0, requests, requests * 0.1, 1_764_000_000.37],
-        })
+        let mut meters = super::super::scripted::meters(requests * 300.0, requests * 200.0, requests);
+        meters[Meter::CpuSeconds as usize] = requests * 0.1;
+        meters[Meter::StartTime as usize] = 1_764_000_000.37;
+        let gauges = ScriptedGauges::default().values(share);
+        Template::new(MODEL, Origin::Scripted).render(&Numbers { gauges, meters, tallies: None })
     }
 
     /// A small reader of text format 0.0.4, written apart from the generator and stricter than the format: every

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::answer::Engine;
-use super::{Fault, Script};
+use super::{Fault, Script, Serving};
 
 /// uvicorn, vLLM's server, closes connections that were idle for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -24,15 +24,32 @@ const RETRY: Duration = Duration::from_millis(50);
 
 /// Serves one engine until the future is dropped, which closes the listener and every open connection.
 ///
+/// With `serving` it serves requests by its engine model and reports what follows from them; without, it only reports
+/// what the script says.
+///
 /// A change of the `script` acts at once: [`Fault::Refuse`] closes listener and connections and a later change listens
 /// again on the same address; every other fault is looked up per request. When the sender of the script is gone, the
 /// last script stays.
 ///
 /// # Errors
 /// Only if the listener's address cannot be read, before anything is served.
-pub async fn serve(listener: TcpListener, mut script: watch::Receiver<Script>) -> io::Result<Infallible> {
+pub async fn serve(
+    listener: TcpListener,
+    mut script: watch::Receiver<Script>,
+    serving: Option<Arc<Serving>>,
+) -> io::Result<Infallible> {
     let address = listener.local_addr()?;
-    let engine = Arc::new(Engine::new(script.clone()));
+    let work = {
+        let serving = serving.clone();
+        async move {
+            match serving {
+                Some(serving) => serving.run().await,
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let mut work = std::pin::pin!(work);
+    let engine = Arc::new(Engine::new(script.clone(), serving));
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
@@ -48,6 +65,7 @@ pub async fn serve(listener: TcpListener, mut script: watch::Receiver<Script>) -
                 connections.spawn(converse(stream, engine.clone()));
             }
             Some(_ended) = connections.join_next() => {}
+            never = &mut work => match never {},
             () = changed(&mut script) => {}
             () = tokio::time::sleep(RETRY), if retry => {}
         }
@@ -88,7 +106,7 @@ async fn converse(stream: TcpStream, engine: Arc<Engine>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let engine = engine.clone();
-        async move { Ok::<_, Infallible>(engine.answer(&request).await) }
+        async move { Ok::<_, Infallible>(engine.answer(request).await) }
     });
     // A client that goes away and a body that is cut on purpose end here; both are no news.
     let _ = http1::Builder::new()

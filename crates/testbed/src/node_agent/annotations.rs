@@ -7,14 +7,17 @@ use std::time::Duration;
 use rand::Rng;
 use rand_distr::{Distribution, LogNormal};
 
-use crate::mock_engine::{Fault, ScriptedGauges};
+use windlass_engine_model::Preset;
+
+use crate::mock_engine::{Fault, FaultScope, ScriptedGauges};
 
 /// What every key of the testbed begins with.
 pub const PREFIX: &str = "testbed.windlass.dev/";
 
 const START: Delay = Delay::Fixed(Duration::from_millis(300));
-const TERMINATE: Duration = Duration::from_millis(100);
 const TOTAL: f64 = 100.0;
+/// The model that an engine serves when none is named: small enough that a few requests per second need several.
+const MODEL: &str = "llama-2-7b@a10g";
 
 /// How long a pod takes from running to ready.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +55,15 @@ pub enum Share {
     Ready,
 }
 
+/// What a mock engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It reports a share of the scripted total and serves no requests.
+    Scripted,
+    /// It serves requests as the engine model says, and reports what follows from them.
+    Engine,
+}
+
 /// The testbed's annotations of one object; what is absent or could not be read is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Annotations {
@@ -61,6 +73,10 @@ pub struct Annotations {
     total: Option<f64>,
     share: Option<Share>,
     metric: Option<ScriptedGauges>,
+    noise: Option<f64>,
+    fault_scope: Option<FaultScope>,
+    mode: Option<Mode>,
+    model: Option<&'static Preset>,
 }
 
 /// The settings of one pod: each from the pod, else from its owner, else the default.
@@ -68,8 +84,9 @@ pub struct Annotations {
 pub struct Settings {
     /// `start`: from running to ready; default 300 ms. Drawn once, when the pod starts.
     pub start: Delay,
-    /// `terminate`: how long a deleted pod goes on serving, at most its grace period; default 100 ms.
-    pub terminate: Duration,
+    /// `terminate`: how long a deleted pod goes on serving, at most its grace period. Without it a scripted engine takes
+    /// 100 ms; one that serves requests goes on until none is left.
+    pub terminate: Option<Duration>,
     /// `fault`: how its engine misbehaves; default not at all.
     pub fault: Fault,
     /// `total`: what all engines of the owner report together; default 100. May be `NaN` or infinite on purpose.
@@ -78,6 +95,14 @@ pub struct Settings {
     pub share: Share,
     /// `metric`: the gauges that report the share; default both throughputs.
     pub metric: ScriptedGauges,
+    /// `noise`: how far each reading of a scripted engine may be off, either way, from 0 to 1; default 0.
+    pub noise: f64,
+    /// `fault-scope`: `all` requests see the fault (default), or only those for `metrics`.
+    pub fault_scope: FaultScope,
+    /// `mode`: `scripted` (default) or `engine`. In force from the start of the pod.
+    pub mode: Mode,
+    /// `model`: what an engine serves, on which GPU; default `llama-2-7b@a10g`. In force from the start of the pod.
+    pub model: Option<&'static Preset>,
 }
 
 /// An annotation that cannot be understood; its default is used.
@@ -114,7 +139,17 @@ impl Annotations {
             "metric" => {
                 self.metric = Some(ScriptedGauges::from_str(value).map_err(|error| error.to_string())?);
             }
-            _ => return Err("no such key; use start, terminate, fault, total, share or metric".to_owned()),
+            "noise" => self.noise = Some(noise(value)?),
+            "fault-scope" => self.fault_scope = Some(fault_scope(value)?),
+            "mode" => self.mode = Some(mode(value)?),
+            "model" => self.model = Some(Preset::named(value).map_err(|error| error.to_string())?),
+            "engine" if value == "vllm" => {}
+            "engine" => return Err(format!("{value:?} is not simulated; the only engine is vllm")),
+            _ => {
+                return Err("no such key; use start, terminate, fault, fault-scope, total, share, metric, noise, mode, model or \
+                            engine"
+                    .to_owned());
+            }
         }
         Ok(())
     }
@@ -123,12 +158,39 @@ impl Annotations {
     pub fn or(self, owner: Self) -> Settings {
         Settings {
             start: self.start.or(owner.start).unwrap_or(START),
-            terminate: self.terminate.or(owner.terminate).unwrap_or(TERMINATE),
+            terminate: self.terminate.or(owner.terminate),
             fault: self.fault.or(owner.fault).unwrap_or_default(),
             total: self.total.or(owner.total).unwrap_or(TOTAL),
             share: self.share.or(owner.share).unwrap_or(Share::Replicas),
             metric: self.metric.or(owner.metric).unwrap_or_default(),
+            noise: self.noise.or(owner.noise).unwrap_or_default(),
+            fault_scope: self.fault_scope.or(owner.fault_scope).unwrap_or_default(),
+            mode: self.mode.or(owner.mode).unwrap_or(Mode::Scripted),
+            model: self.model.or(owner.model).or_else(|| Preset::named(MODEL).ok()),
         }
+    }
+}
+
+fn noise(value: &str) -> Result<f64, String> {
+    match value.parse() {
+        Ok(noise) if (0.0..=1.0).contains(&noise) => Ok(noise),
+        _ => Err(format!("{value:?} is not a number from 0 to 1")),
+    }
+}
+
+fn mode(value: &str) -> Result<Mode, String> {
+    match value {
+        "scripted" => Ok(Mode::Scripted),
+        "engine" => Ok(Mode::Engine),
+        _ => Err(format!("{value:?} is neither scripted nor engine")),
+    }
+}
+
+fn fault_scope(value: &str) -> Result<FaultScope, String> {
+    match value {
+        "all" => Ok(FaultScope::All),
+        "metrics" => Ok(FaultScope::Metrics),
+        _ => Err(format!("{value:?} is neither all nor metrics")),
     }
 }
 
@@ -210,7 +272,7 @@ mod tests {
         ] {
             check(&[("start", wrong)], &[], |_| {}, &["start"]);
         }
-        check(&[("terminate", "0s")], &[("terminate", "2h")], |s| s.terminate = MS(0), &[]);
+        check(&[("terminate", "0s")], &[("terminate", "2h")], |s| s.terminate = Some(MS(0)), &[]);
         check(&[], &[("fault", "http500")], |s| s.fault = Fault::Http500, &[]);
         check(&[("fault", "")], &[("fault", "http500")], |_| {}, &[]);
         check(&[("fault", "boom")], &[("fault", "hang")], |s| s.fault = Fault::Hang, &["fault"]);
@@ -221,6 +283,14 @@ mod tests {
         check(&[("share", "pods")], &[], |_| {}, &["share"]);
         let running = "num_requests_running".parse().unwrap();
         check(&[("metric", "vllm:num_requests_running")], &[], |s| s.metric = running, &[]);
+        check(&[("noise", "0.2")], &[], |s| s.noise = 0.2, &[]);
+        check(&[("noise", "20")], &[], |s| s.noise = 0.0, &["noise"]);
+        check(&[("mode", "engine")], &[], |s| s.mode = Mode::Engine, &[]);
+        check(&[("mode", "fast"), ("engine", "tgi")], &[("engine", "vllm")], |_| {}, &["engine", "mode"]);
+        let model = Preset::named("llama-3.1-8b@h100").unwrap();
+        check(&[], &[("model", "llama-3.1-8b@h100")], |s| s.model = Some(model), &[]);
+        check(&[("model", "gpt-7")], &[], |_| {}, &["model"]);
+        check(&[("fault-scope", "metrics")], &[], |s| s.fault_scope = FaultScope::Metrics, &[]);
         check(&[("metric", "ttft")], &[("strat", "1s")], |_| {}, &["metric", "strat"]);
     }
 

@@ -1,6 +1,7 @@
 //! The life of one pod, from bound to deleted.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::core::v1::Pod as ApiPod;
@@ -13,14 +14,19 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::address::{Addresses, Lease};
+use super::annotations::{Mode, Settings};
 use super::calls::{Calls, Gone};
 use super::objects::{Phase, Pod};
 use super::registry::{NewPod, Orders};
 use super::status;
-use crate::mock_engine;
+use crate::mock_engine::{self, Serving};
 
 /// Between two attempts to get an address or to listen on it.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a deleted pod goes on serving when nothing else is said.
+const TERMINATE: Duration = Duration::from_millis(100);
+/// A deleted engine that serves requests goes on until there were none for this long.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// One pod as its node runs it.
 pub(super) struct Life {
@@ -42,6 +48,8 @@ struct Started {
     ready: bool,
     /// Where its engine listens, if it is one.
     listener: Option<TcpListener>,
+    /// What serves its requests, if it does.
+    serving: Option<Arc<Serving>>,
 }
 
 impl Life {
@@ -112,7 +120,8 @@ impl Life {
             Some(port) => Some(listen((lease.address(), port).into()).await),
             None => None,
         };
-        Ok(Started { lease, at, ready, listener })
+        let serving = listener.as_ref().and_then(|_| serving(&settings));
+        Ok(Started { lease, at, ready, listener, serving })
     }
 
     async fn lease(&self, adopted: Option<Lease>) -> Lease {
@@ -137,7 +146,7 @@ impl Life {
     async fn serve(&self, started: Started) -> Result<(), Gone> {
         let engine = async {
             match started.listener {
-                Some(listener) => self.run_engine(listener).await,
+                Some(listener) => self.run_engine(listener, started.serving.clone()).await,
                 None => std::future::pending().await,
             }
         };
@@ -158,7 +167,7 @@ impl Life {
             };
             tokio::select! {
                 () = not_ready => {}
-                () = self.drained() => {}
+                () = self.drained(started.serving.as_deref()) => {}
             }
             Ok(())
         };
@@ -171,22 +180,30 @@ impl Life {
     }
 
     /// Waits for the end of the drain time, counted from now. Both it and the grace period may still change.
-    async fn drained(&self) {
+    async fn drained(&self, serving: Option<&Serving>) {
         let begun = Instant::now();
+        let idle = async {
+            match serving {
+                Some(serving) => serving.idle(QUIET).await,
+                None => sleep(TERMINATE).await,
+            }
+        };
+        let mut idle = std::pin::pin!(idle);
         let mut orders = self.orders.clone();
         loop {
             let Orders { part, deleting } = *orders.borrow_and_update();
-            let wanted = part.map_or(Duration::ZERO, |(settings, _)| settings.terminate);
-            let drain = wanted.min(deleting.unwrap_or_default());
+            let wanted = part.and_then(|(settings, _)| settings.terminate);
+            let drain = wanted.unwrap_or(Duration::MAX).min(deleting.unwrap_or_default());
             tokio::select! {
                 () = sleep(drain.saturating_sub(begun.elapsed())) => return,
+                () = &mut idle, if wanted.is_none() => return,
                 Ok(()) = orders.changed() => {}
             }
         }
     }
 
     /// Runs the mock engine with the script that the orders contain. Ends only if it cannot be served at all.
-    async fn run_engine(&self, listener: TcpListener) {
+    async fn run_engine(&self, listener: TcpListener, serving: Option<Arc<Serving>>) {
         let mut orders = self.orders.clone();
         let Some((_, script)) = orders.borrow_and_update().part else {
             return;
@@ -202,7 +219,7 @@ impl Life {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            Err(error) = mock_engine::serve(listener, script) => {
+            Err(error) = mock_engine::serve(listener, script, serving) => {
                 warn!(name = self.pod.name, %error, "mock engine cannot be served");
                 std::future::pending::<()>().await;
             }
@@ -222,6 +239,14 @@ impl Life {
         let params = DeleteParams::default().grace_period(0).preconditions(same);
         let call = || self.api.delete(&self.pod.name, &params);
         self.calls.persist("delete pod", call).await.map(drop)
+    }
+}
+
+/// The engine of a pod that is told to serve requests.
+fn serving(settings: &Settings) -> Option<Arc<Serving>> {
+    match settings.mode {
+        Mode::Scripted => None,
+        Mode::Engine => settings.model.map(Serving::new),
     }
 }
 

@@ -195,7 +195,8 @@ impl Registry {
         };
         // The last pod of an owner set to 0, and the first before it counts as ready, are one part.
         let share = settings.total / parts.max(1.0);
-        Some((settings, Script { share, gauges: settings.metric, fault: settings.fault }))
+        let Settings { metric: gauges, noise, fault, fault_scope, .. } = settings;
+        Some((settings, Script { share, noise, gauges, fault, fault_scope }))
     }
 
     fn refresh(&self, known: &KnownPod, census: &OnceCell<Census>) {

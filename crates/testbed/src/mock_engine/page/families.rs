@@ -1,8 +1,9 @@
 //! The families of the page, as data: those of vLLM 0.8-0.9, which exports the names of both its generations.
 
+use super::super::ADAPTER;
 use super::super::gauge::Gauge;
-use super::super::{ADAPTER, MODEL};
-use super::{Meter, Slot, Template, write_float};
+use super::super::tally::{self, Histogram};
+use super::{Meter, Origin, Slot, Template, write_float};
 
 const GAUGES: [(Gauge, &str); Gauge::COUNT] = [
     (Gauge::Running, "Number of requests currently running on GPU."),
@@ -15,104 +16,102 @@ const GAUGES: [(Gauge, &str); Gauge::COUNT] = [
     (Gauge::GenerationThroughput, "Average generation throughput in tokens/s."),
 ];
 
-const COUNTERS: [(&str, &str, Meter, f64); 3] = [
-    (
-        "vllm:num_preemptions_total",
-        "Cumulative number of preemptions from the engine.",
-        Meter::Requests,
-        0.01,
-    ),
-    ("vllm:prompt_tokens_total", "Number of prefill tokens processed.", Meter::PromptTokens, 1.0),
-    ("vllm:generation_tokens_total", "Number of generation tokens processed.", Meter::GenerationTokens, 1.0),
+const COUNTERS: [(&str, &str, Meter); 3] = [
+    ("vllm:num_preemptions_total", "Cumulative number of preemptions from the engine.", Meter::Preemptions),
+    ("vllm:prompt_tokens_total", "Number of prefill tokens processed.", Meter::PromptTokens),
+    ("vllm:generation_tokens_total", "Number of generation tokens processed.", Meter::GenerationTokens),
 ];
 
-/// Requests end for these reasons, in these shares.
-const FINISHED: [(&str, f64); 3] = [("stop", 0.8), ("length", 0.19), ("abort", 0.01)];
+/// Requests end for these reasons.
+const FINISHED: [(&str, Meter); 3] =
+    [("stop", Meter::Stopped), ("length", Meter::LengthReached), ("abort", Meter::Aborted)];
 
-const LATENCY: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-    960.0, 1920.0, 7680.0,
-];
-const FIRST_TOKEN: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-    80.0, 160.0, 640.0, 2560.0,
-];
-const OUTPUT_TOKEN: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-];
-/// 1-2-5 steps up to a context of 4,096 tokens.
-const LENGTH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
-const ITERATION: &[f64] =
-    &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
-const PARAMETER_N: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
-/// The coarse buckets of prometheus-fastapi-instrumentator.
-const HTTP: &[f64] = &[0.1, 0.5, 1.0];
-/// Its fine ones.
-const HTTP_FINE: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0,
-    30.0, 60.0,
-];
 const HTTP_MEDIAN: f64 = 6.0;
 
-/// Handler, method, and the fraction of the requests that goes to it.
-const HANDLERS: [(&str, &str, f64); 5] = [
-    ("/v1/chat/completions", "POST", 0.75),
-    ("/v1/completions", "POST", 0.25),
-    ("/v1/models", "GET", 0.0),
-    ("/tokenize", "POST", 0.0),
-    ("/health", "GET", 0.0),
+/// Handler, method, how many requests went to it, and how long they took. The others are not counted.
+const HANDLERS: [(&str, &str, Option<(Meter, Histogram)>); 5] = [
+    ("/v1/chat/completions", "POST", Some((Meter::ChatCompletions, Histogram::HttpChatCompletions))),
+    ("/v1/completions", "POST", Some((Meter::Completions, Histogram::HttpCompletions))),
+    ("/v1/models", "GET", None),
+    ("/tokenize", "POST", None),
+    ("/health", "GET", None),
 ];
 
-/// Name, help, upper bounds, median of the observed values.
-const HISTOGRAMS: [(&str, &str, &[f64], f64); 13] = [
-    ("vllm:iteration_tokens_total", "Histogram of number of tokens per engine_step.", ITERATION, 40.0),
-    ("vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", FIRST_TOKEN, 0.12),
+/// Name, help, and the median that a scripted engine reports.
+const HISTOGRAMS: [(Histogram, &str, &str, f64); 13] = [
     (
+        Histogram::IterationTokens,
+        "vllm:iteration_tokens_total",
+        "Histogram of number of tokens per engine_step.",
+        40.0,
+    ),
+    (
+        Histogram::TimeToFirstToken,
+        "vllm:time_to_first_token_seconds",
+        "Histogram of time to first token in seconds.",
+        0.12,
+    ),
+    (
+        Histogram::TimePerOutputToken,
         "vllm:time_per_output_token_seconds",
         "Histogram of time per output token in seconds.",
-        OUTPUT_TOKEN,
         0.03,
     ),
-    ("vllm:e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", LATENCY, 6.0),
     (
+        Histogram::EndToEnd,
+        "vllm:e2e_request_latency_seconds",
+        "Histogram of e2e request latency in seconds.",
+        6.0,
+    ),
+    (
+        Histogram::QueueTime,
         "vllm:request_queue_time_seconds",
         "Histogram of time spent in WAITING phase for request.",
-        LATENCY,
         0.02,
     ),
     (
+        Histogram::InferenceTime,
         "vllm:request_inference_time_seconds",
         "Histogram of time spent in RUNNING phase for request.",
-        LATENCY,
         5.9,
     ),
     (
+        Histogram::PrefillTime,
         "vllm:request_prefill_time_seconds",
         "Histogram of time spent in PREFILL phase for request.",
-        LATENCY,
         0.1,
     ),
     (
+        Histogram::DecodeTime,
         "vllm:request_decode_time_seconds",
         "Histogram of time spent in DECODE phase for request.",
-        LATENCY,
         5.8,
     ),
-    ("vllm:request_prompt_tokens", "Number of prefill tokens processed.", LENGTH, 250.0),
-    ("vllm:request_generation_tokens", "Number of generation tokens processed.", LENGTH, 150.0),
+    (Histogram::PromptTokens, "vllm:request_prompt_tokens", "Number of prefill tokens processed.", 250.0),
     (
+        Histogram::GenerationTokens,
+        "vllm:request_generation_tokens",
+        "Number of generation tokens processed.",
+        150.0,
+    ),
+    (
+        Histogram::MaxGenerationTokens,
         "vllm:request_max_num_generation_tokens",
         "Histogram of maximum number of requested tokens.",
-        LENGTH,
         400.0,
     ),
-    ("vllm:request_params_n", "Histogram of the n request parameter.", PARAMETER_N, 0.5),
-    ("vllm:request_params_max_tokens", "Histogram of the max_tokens request parameter.", LENGTH, 400.0),
+    (Histogram::ParameterN, "vllm:request_params_n", "Histogram of the n request parameter.", 0.5),
+    (
+        Histogram::ParameterMaxTokens,
+        "vllm:request_params_max_tokens",
+        "Histogram of the max_tokens request parameter.",
+        400.0,
+    ),
 ];
 
 const CACHE_CONFIG: &str = r#"block_size="16",cache_dtype="auto",cpu_offload_gb="0",enable_prefix_caching="True",gpu_memory_utilization="0.9",is_attention_free="False",num_cpu_blocks="2048",num_gpu_blocks="27000",num_gpu_blocks_override="None",prefix_caching_hash_algo="builtin",sliding_window="None",swap_space_bytes="4294967296""#;
 
-pub(super) fn write(page: &mut Template) {
+pub(super) fn write(page: &mut Template, origin: Origin) {
     process(page);
     page.family("vllm:cache_config_info", "gauge", "Information of the LLMEngine CacheConfig");
     page.fixed("vllm:cache_config_info", CACHE_CONFIG, 1.0);
@@ -124,21 +123,23 @@ pub(super) fn write(page: &mut Template) {
         page.family(&name, "gauge", help);
         page.both_models(&name, "", Slot::Gauge(gauge));
     }
-    for (name, help, meter, fraction) in COUNTERS {
+    for (name, help, meter) in COUNTERS {
         page.family(name, "counter", help);
-        page.both_models(name, "", Slot::Count(meter, fraction));
+        page.both_models(name, "", Slot::Count(meter, 1.0));
     }
-    for (name, help, bounds, median) in HISTOGRAMS {
+    let of_model = page.model.clone();
+    for (histogram, name, help, median) in HISTOGRAMS {
         page.family(name, "histogram", help);
-        histogram(page, name, &format!("model_name=\"{MODEL}\""), bounds, median, 1.0);
-        histogram(page, name, &format!("model_name=\"{ADAPTER}\""), bounds, median, 0.0);
+        let values = Values { histogram, origin, meter: Meter::Requests, median };
+        series(page, name, &of_model, &values);
+        empty(page, name, &format!("model_name=\"{ADAPTER}\""), tally::bounds(histogram, origin));
     }
     page.family("vllm:request_success_total", "counter", "Count of successfully processed requests.");
-    for (reason, fraction) in FINISHED {
+    for (reason, meter) in FINISHED {
         let reason = format!("finished_reason=\"{reason}\",");
-        page.both_models("vllm:request_success_total", &reason, Slot::Count(Meter::Requests, fraction));
+        page.both_models("vllm:request_success_total", &reason, Slot::Count(meter, 1.0));
     }
-    http(page);
+    http(page, origin);
 }
 
 /// What the Python client says of its own process.
@@ -180,51 +181,94 @@ fn process(page: &mut Template) {
 }
 
 /// What the web framework's instrumentation adds.
-fn http(page: &mut Template) {
+fn http(page: &mut Template, origin: Origin) {
     let name = "http_requests_total";
     page.family(name, "counter", "Total number of requests by method, status and handler.");
-    for (handler, method, fraction) in HANDLERS {
+    for (handler, method, counted) in HANDLERS {
         let labels = format!("handler=\"{handler}\",method=\"{method}\",status=\"2xx\"");
-        page.spliced(name, &labels, Slot::Count(Meter::Requests, fraction));
+        page.spliced(name, &labels, requests(counted));
     }
     for (name, help, mean) in [
         ("http_request_size_bytes", "Content length of incoming requests by handler.", 1_200.0),
         ("http_response_size_bytes", "Content length of outgoing responses by handler.", 900.0),
     ] {
         page.family(name, "summary", help);
-        for (handler, _, fraction) in HANDLERS {
-            count_and_sum(page, name, &format!("handler=\"{handler}\""), mean, fraction);
+        for (handler, _, counted) in HANDLERS {
+            let labels = format!("handler=\"{handler}\"");
+            page.spliced(&format!("{name}_count"), &labels, requests(counted));
+            let sum = counted.map_or(Slot::Count(Meter::Requests, 0.0), |(meter, _)| Slot::Sum(meter, mean));
+            page.spliced(&format!("{name}_sum"), &labels, sum);
         }
     }
     let name = "http_request_duration_highr_seconds";
     page.family(name, "histogram", "Latency with many buckets but no API specific labels.");
-    histogram(page, name, "", HTTP_FINE, HTTP_MEDIAN, 1.0);
+    let all = Values { histogram: Histogram::Http, origin, meter: Meter::Requests, median: HTTP_MEDIAN };
+    series(page, name, "", &all);
     let name = "http_request_duration_seconds";
     page.family(name, "histogram", "Latency with only few buckets by handler.");
-    for (handler, method, fraction) in HANDLERS {
+    for (handler, method, counted) in HANDLERS {
         let labels = format!("handler=\"{handler}\",method=\"{method}\"");
-        histogram(page, name, &labels, HTTP, HTTP_MEDIAN, fraction);
+        match counted {
+            Some((meter, histogram)) => {
+                series(page, name, &labels, &Values { histogram, origin, meter, median: HTTP_MEDIAN });
+            }
+            None => empty(page, name, &labels, tally::bounds(Histogram::HttpCompletions, origin)),
+        }
     }
 }
 
-/// Buckets, count and sum of one series over a fraction of the finished requests.
+fn requests(counted: Option<(Meter, Histogram)>) -> Slot {
+    counted.map_or(Slot::Count(Meter::Requests, 0.0), |(meter, _)| Slot::Count(meter, 1.0))
+}
+
+/// Where the values of one histogram series come from.
+struct Values {
+    histogram: Histogram,
+    origin: Origin,
+    /// What counts a scripted engine's observations.
+    meter: Meter,
+    /// The median of a scripted engine's observations.
+    median: f64,
+}
+
+/// Buckets, count and sum of one series.
 ///
-/// Values are taken to be log-logistic with shape 2: the share below x is `1 ÷ (1 + (median ÷ x)²)` and the mean is
-/// `median × π ÷ 2`.
-fn histogram(page: &mut Template, name: &str, labels: &str, bounds: &[f64], median: f64, fraction: f64) {
-    let bucket = format!("{name}_bucket");
-    let separator = if labels.is_empty() { "" } else { "," };
-    for bound in bounds.iter().copied().chain([f64::INFINITY]) {
-        let mut line = format!("{labels}{separator}le=\"");
-        write_float(&mut line, bound);
-        line.push('"');
-        let below = 1.0 / (1.0 + (median / bound).powi(2));
-        page.spliced(&bucket, &line, Slot::Count(Meter::Requests, fraction * below));
+/// A scripted engine's values are taken to be log-logistic with shape 2: the share below x is `1 ÷ (1 + (median ÷ x)²)`
+/// and the mean is `median × π ÷ 2`.
+fn series(page: &mut Template, name: &str, labels: &str, values: &Values) {
+    let Values { histogram, origin, meter, median } = *values;
+    let bounds = tally::bounds(histogram, origin);
+    for (index, bound) in bounds.iter().copied().chain([f64::INFINITY]).enumerate() {
+        let slot = match origin {
+            Origin::Scripted => Slot::Count(meter, 1.0 / (1.0 + (median / bound).powi(2))),
+            Origin::Served => Slot::Bucket(histogram, index),
+        };
+        page.spliced(&format!("{name}_bucket"), &with_bound(labels, bound), slot);
     }
-    count_and_sum(page, name, labels, median * std::f64::consts::FRAC_PI_2, fraction);
+    let (count, sum) = match origin {
+        Origin::Scripted => (Slot::Count(meter, 1.0), Slot::Sum(meter, median * std::f64::consts::FRAC_PI_2)),
+        Origin::Served => (Slot::Observations(histogram), Slot::Observed(histogram)),
+    };
+    page.spliced(&format!("{name}_count"), labels, count);
+    page.spliced(&format!("{name}_sum"), labels, sum);
 }
 
-fn count_and_sum(page: &mut Template, name: &str, labels: &str, mean: f64, fraction: f64) {
-    page.spliced(&format!("{name}_count"), labels, Slot::Count(Meter::Requests, fraction));
-    page.spliced(&format!("{name}_sum"), labels, Slot::Sum(Meter::Requests, mean * fraction));
+/// A series of which nothing was ever observed.
+fn empty(page: &mut Template, name: &str, labels: &str, bounds: &[f64]) {
+    for bound in bounds.iter().copied().chain([f64::INFINITY]) {
+        page.fixed(&format!("{name}_bucket"), &with_bound(labels, bound), 0.0);
+    }
+    page.fixed(&format!("{name}_count"), labels, 0.0);
+    page.fixed(&format!("{name}_sum"), labels, 0.0);
+}
+
+fn with_bound(labels: &str, bound: f64) -> String {
+    let mut line = labels.to_owned();
+    if !labels.is_empty() {
+        line.push(',');
+    }
+    line.push_str("le=\"");
+    write_float(&mut line, bound);
+    line.push('"');
+    line
 }

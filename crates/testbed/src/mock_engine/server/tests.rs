@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::mock_engine::ScriptedGauges;
+use crate::mock_engine::{FaultScope, ScriptedGauges};
 
 /// A safety net: nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,12 +17,23 @@ struct Engine {
 
 impl Engine {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(serving: Option<Arc<Serving>>) -> Self {
         let listener = TcpListener::bind("127.77.3.4:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gauges = ScriptedGauges::default();
-        let (script, receiver) = watch::channel(Script { share: 100.0 / 3.0, gauges, fault: Fault::None });
+        let script = Script {
+            share: 100.0 / 3.0,
+            noise: 0.0,
+            gauges,
+            fault: Fault::None,
+            fault_scope: FaultScope::All,
+        };
+        let (script, receiver) = watch::channel(script);
         let task = tokio::spawn(async move {
-            let Err(error) = serve(listener, receiver).await;
+            let Err(error) = serve(listener, receiver, serving).await;
             panic!("{error}");
         });
         Self { address, script, task }
@@ -102,6 +113,14 @@ impl Client {
         let length = answer.announced.unwrap_or(usize::MAX).min(self.read.len());
         answer.body = self.read.drain(..length).collect();
         Some(answer)
+    }
+
+    async fn post(&mut self, path: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: engine\r\ncontent-length: {length}\r\n\r\n{body}");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.answer().await.unwrap()
     }
 
     async fn get(&mut self, path: &str) -> Option<Answer> {
@@ -256,4 +275,145 @@ async fn refusing_drops_open_connections_too() {
     engine.task.abort();
     assert!(!again.more().await, "an engine that ends drops its connections");
     TcpStream::connect(engine.address).await.expect_err("an engine that ends does not listen");
+}
+
+/// An engine that serves requests, and a connection to it.
+async fn serving_engine() -> (Engine, Client) {
+    let preset = windlass_engine_model::Preset::named("llama-3.1-8b@h100").unwrap();
+    let engine = Engine::start_with(Some(Serving::new(preset))).await;
+    let client = engine.connect().await;
+    (engine, client)
+}
+
+/// Sends a body to a path; the answer must have this status and contain each of the texts.
+async fn check_post(path: &str, body: &str, status: u16, texts: &[&str]) {
+    let (_engine, mut client) = serving_engine().await;
+    let answer = client.post(path, body).await;
+    assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    for text in texts {
+        assert!(answer.text().contains(text), "{text:?} is not in the answer to {body}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_serves_answers_as_vllm_does() {
+    let completions = "/v1/completions";
+    let whole = r#"{"prompt": "one two three", "max_tokens": 5}"#;
+    let usage = r#""usage":{"completion_tokens":5,"prompt_tokens":3,"total_tokens":8}"#;
+    let text = r#""text":" word word word word word""#;
+    check_post(
+        completions,
+        whole,
+        200,
+        &[usage, text, r#""finish_reason":"length""#, r#""model":"llama-3.1-8b""#],
+    )
+    .await;
+    let ids = r#"{"prompt": [1, 2, 3, 4], "max_tokens": 1, "model": "llama-3.1-8b"}"#;
+    check_post(completions, ids, 200, &[r#""prompt_tokens":4"#]).await;
+    let stated = r#"{"prompt": "x", "windlass_prompt_tokens": 700, "max_tokens": 2}"#;
+    check_post(completions, stated, 200, &[r#""prompt_tokens":700"#]).await;
+    let chat = r#"{"messages": [{"role": "user", "content": "a b"}, {"role": "user", "content": [{"type": "text", "text": "c"}]}],
+        "max_completion_tokens": 2}"#;
+    let message = r#""message":{"content":" word word","role":"assistant"}"#;
+    check_post("/v1/chat/completions", chat, 200, &[message, r#""prompt_tokens":3"#]).await;
+}
+
+#[tokio::test]
+async fn a_stream_has_every_token_once_and_an_end() {
+    let (_engine, mut client) = serving_engine().await;
+    let body =
+        r#"{"prompt": "a", "max_tokens": 40, "stream": true, "stream_options": {"include_usage": true}}"#;
+    let answer = client.post("/v1/completions", body).await;
+    assert!(answer.head.contains("content-type: text/event-stream"), "{}", answer.head);
+    let text = answer.text();
+    assert_eq!(text.matches(" word").count(), 40, "{text}");
+    assert!(text.contains("data: [DONE]\n\n") && text.contains(r#""completion_tokens":40"#), "{text}");
+    assert_eq!(text.matches(r#""finish_reason":"length""#).count(), 1, "{text}");
+    assert!(text.matches("data: {").count() > 3, "a stream comes in pieces: {text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_with_a_sentence() {
+    let completions = "/v1/completions";
+    check_post(completions, "{", 400, &["the request is not valid: EOF"]).await;
+    check_post(completions, "{}", 400, &["prompt is missing"]).await;
+    check_post(completions, r#"{"prompt": ["a", "b"]}"#, 400, &["one prompt per request"]).await;
+    check_post(
+        completions,
+        r#"{"prompt": "a", "model": "gpt-7"}"#,
+        404,
+        &["The model `gpt-7` does not exist."],
+    )
+    .await;
+    let endless = r#"{"prompt": "a", "windlass_prompt_tokens": 900000000}"#;
+    check_post(completions, endless, 400, &["BadRequestError"]).await;
+    check_post("/v1/chat/completions", r#"{"prompt": "a"}"#, 400, &["messages are missing"]).await;
+    // A scripted engine serves no requests, and says what to do.
+    let engine = Engine::start().await;
+    let answer = engine.connect().await.post(completions, r#"{"prompt": "a"}"#).await;
+    assert!(answer.status == 501 && answer.text().contains("mode=engine"), "{}", answer.text());
+}
+
+/// The value of a sample of the page.
+fn sample(page: &Answer, series: &str) -> f64 {
+    let found = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_page_tells_of_the_requests_served() {
+    let (_engine, mut client) = serving_engine().await;
+    for _ in 0..3 {
+        client.post("/v1/completions", r#"{"prompt": "a b", "max_tokens": 4}"#).await;
+    }
+    let page = client.get("/metrics").await.unwrap();
+    let model = r#"model_name="llama-3.1-8b""#;
+    for (name, value) in [
+        ("vllm:prompt_tokens_total", 6.0),
+        ("vllm:generation_tokens_total", 12.0),
+        ("vllm:time_to_first_token_seconds_count", 3.0),
+        ("vllm:request_prompt_tokens_sum", 6.0),
+        ("vllm:e2e_request_latency_seconds_count", 3.0),
+        ("vllm:num_requests_running", 0.0),
+        ("vllm:kv_cache_usage_perc", 0.0),
+    ] {
+        assert_eq!(sample(&page, &format!("{name}{{{model}}}")), value, "{name}");
+    }
+    let success = format!("vllm:request_success_total{{finished_reason=\"length\",{model}}}");
+    assert_eq!(sample(&page, &success), 3.0);
+    // Three requests of one prefill and three decode steps each.
+    assert_eq!(sample(&page, &format!("vllm:time_per_output_token_seconds_count{{{model}}}")), 9.0);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_request_along() {
+    let (engine, mut client) = serving_engine().await;
+    let mut other = engine.connect().await;
+    let body = r#"{"prompt": "a", "max_tokens": 100000, "stream": true}"#;
+    let request =
+        format!("POST /v1/completions HTTP/1.1\r\nhost: e\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    other.stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(other.head().await.is_some());
+    let running = r#"vllm:num_requests_running{model_name="llama-3.1-8b"}"#;
+    assert_eq!(sample(&client.get("/metrics").await.unwrap(), running), 1.0);
+    drop(other);
+    let gone = async {
+        while sample(&client.get("/metrics").await.unwrap(), running) > 0.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the request of a client that is gone still runs");
+}
+
+#[tokio::test]
+async fn a_fault_can_be_of_metrics_alone() {
+    let (engine, mut client) = serving_engine().await;
+    engine
+        .script
+        .send_modify(|script| (script.fault, script.fault_scope) = (Fault::Http500, FaultScope::Metrics));
+    assert_eq!(client.get("/metrics").await.unwrap().status, 500);
+    assert_eq!(client.post("/v1/completions", r#"{"prompt": "a"}"#).await.status, 200);
+    engine.set(Fault::Http500);
+    engine.script.send_modify(|script| script.fault_scope = FaultScope::All);
+    assert_eq!(client.post("/v1/completions", r#"{"prompt": "a"}"#).await.status, 500);
 }
