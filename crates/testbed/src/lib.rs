@@ -1,6 +1,14 @@
-//! The testbed: simulated nodes and engines for a real control plane on loopback, and load for them.
+//! The testbed: simulated nodes and engines for a real control plane on loopback, load for them, and what is needed to
+//! show and to measure a controller on it.
 
+pub mod audit;
+pub mod chart;
+mod controller_process;
 pub mod load;
 pub mod mock_engine;
 pub mod node_agent;
 pub mod plane;
+mod replica_history;
+
+pub use controller_process::{ControllerProcess, Usage};
+pub use replica_history::{Change, ReplicaHistory};

@@ -91,8 +91,8 @@ impl std::fmt::Debug for Traffic {
 pub struct Spec {
     /// When requests are sent, and how long they are.
     pub traffic: Traffic,
-    /// The model that requests name.
-    pub model: String,
+    /// The model that requests name; without one they get whichever the pod serves.
+    pub model: Option<String>,
     /// How the length of a prompt is conveyed.
     pub prompt_as: PromptAs,
     /// Which pod gets a request.
@@ -108,12 +108,12 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// This traffic for the model of the mock engines, least-inflight, with a time-out of ten minutes, no retries, at most
+    /// This traffic for whichever model the pods serve, least-inflight, with a time-out of ten minutes, no retries, at most
     /// 10,000 requests in flight and half a minute to drain.
     pub fn new(traffic: Traffic) -> Self {
         Self {
             traffic,
-            model: crate::mock_engine::MODEL.to_owned(),
+            model: None,
             prompt_as: PromptAs::default(),
             policy: Policy::default(),
             timeout: Duration::from_mins(10),

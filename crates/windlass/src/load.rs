@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use windlass_testbed::load::{Load, Policy, PromptAs, Selection, Spec, Target, Traffic};
-use windlass_testbed::mock_engine::MODEL;
 use windlass_workload::{Arrival, Length, Lengths, Process, Shape, Trace, parse_duration, seeded};
 
 #[derive(clap::Subcommand)]
@@ -120,9 +119,9 @@ struct Common {
     /// Which pod gets a request: least-inflight or round-robin.
     #[arg(long, default_value = "least-inflight")]
     policy: Policy,
-    /// The model that requests name.
-    #[arg(long, default_value = MODEL)]
-    model: String,
+    /// The model that requests name; otherwise whichever the pods serve.
+    #[arg(long)]
+    model: Option<String>,
     /// How a prompt's length is conveyed: count (understood by the mock engine), words or ids.
     #[arg(long, default_value = "count")]
     prompt_as: PromptAs,

@@ -62,7 +62,8 @@ impl FromStr for PromptAs {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
     prompt: Prompt,
     max_tokens: u32,
     stream: bool,
@@ -86,7 +87,7 @@ enum Prompt {
 }
 
 /// The body of request `number`. Prompts begin with it, so that no prefix cache has seen one before.
-fn body(model: &str, prompt_as: PromptAs, number: u64, arrival: &Arrival) -> Vec<u8> {
+fn body(model: Option<&str>, prompt_as: PromptAs, number: u64, arrival: &Arrival) -> Vec<u8> {
     let tokens = arrival.prompt_tokens as usize;
     let mut counted = None;
     let prompt = match prompt_as {
@@ -122,7 +123,7 @@ fn body(model: &str, prompt_as: PromptAs, number: u64, arrival: &Arrival) -> Vec
 #[derive(Debug)]
 pub(super) struct Sender {
     client: Client<HttpConnector, Full<Bytes>>,
-    model: String,
+    model: Option<String>,
     prompt_as: PromptAs,
     timeout: Duration,
 }
@@ -136,7 +137,7 @@ pub(super) struct Failed {
 }
 
 impl Sender {
-    pub(super) fn new(model: String, prompt_as: PromptAs, timeout: Duration) -> Self {
+    pub(super) fn new(model: Option<String>, prompt_as: PromptAs, timeout: Duration) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new())
@@ -148,7 +149,7 @@ impl Sender {
 
     /// The bytes of a request, to be sent once or more often.
     pub(super) fn body(&self, number: u64, arrival: &Arrival) -> Bytes {
-        body(&self.model, self.prompt_as, number, arrival).into()
+        body(self.model.as_deref(), self.prompt_as, number, arrival).into()
     }
 
     /// Sends a request and reads its answer. Latencies count from `scheduled`, the time-out from now. `on_first` is
@@ -261,7 +262,7 @@ mod tests {
     #[track_caller]
     fn check(prompt_as: &str, prompt_tokens: u32, expected: &serde_json::Value) {
         let arrival = Arrival { at: Duration::ZERO, prompt_tokens, output_tokens: 9 };
-        let body = body("m", prompt_as.parse().unwrap(), 20_003, &arrival);
+        let body = body(Some("m"), prompt_as.parse().unwrap(), 20_003, &arrival);
         let mut common = serde_json::json!({
             "model": "m", "max_tokens": 9, "stream": true,
             "stream_options": {"include_usage": true}, "ignore_eos": true,
