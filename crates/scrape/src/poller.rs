@@ -79,7 +79,7 @@ impl Poller {
         mut sink: impl FnMut(Outcome) + Send + 'static,
     ) -> Self {
         let task = tokio::spawn(async move {
-            let mut pod = PolledPod::new(endpoint, schedule, wanted);
+            let mut pod = PolledPod::new(endpoint, schedule.interval, wanted);
             loop {
                 let began = Instant::now();
                 sink(pod.poll().await);
@@ -91,7 +91,8 @@ impl Poller {
     }
 }
 
-struct PolledPod {
+/// One page of one pod, read when asked to, on a connection that is kept.
+pub struct PolledPod {
     endpoint: Endpoint,
     deadline: Duration,
     wanted: Arc<Wanted>,
@@ -102,10 +103,11 @@ struct PolledPod {
 }
 
 impl PolledPod {
-    fn new(endpoint: Endpoint, schedule: Schedule, wanted: Arc<Wanted>) -> Self {
+    /// Not connected yet. A poll's deadline is nine tenths of `interval`.
+    pub fn new(endpoint: Endpoint, interval: Duration, wanted: Arc<Wanted>) -> Self {
         Self {
             endpoint,
-            deadline: schedule.interval * 9 / 10,
+            deadline: interval * 9 / 10,
             rates: vec![CounterRate::default(); wanted.len()],
             wanted,
             client: Client::default(),
@@ -114,7 +116,8 @@ impl PolledPod {
         }
     }
 
-    async fn poll(&mut self) -> Outcome {
+    /// Reads the page once.
+    pub async fn poll(&mut self) -> Outcome {
         let asked = Instant::now();
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
         let values = match page {
