@@ -1,0 +1,115 @@
+//! The controller starts and finds a thousand targets.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::stage::{Autoscaler, Controller, Engines, Stage, until};
+
+const NAMESPACE: &str = "cold-start";
+/// How long the running controller is watched afterwards.
+const STEADY: Duration = Duration::from_mins(1);
+
+/// What was measured.
+pub(crate) struct ColdStart {
+    pub(crate) targets: usize,
+    /// From the start of the process until its watches were in step.
+    pub(crate) ready: Duration,
+    /// Until every target was decided on a complete round of readings.
+    pub(crate) decided: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) resident_bytes: u64,
+    /// Of a core, once everything is known.
+    pub(crate) steady_cores: f64,
+    /// Writes of `/scale` meanwhile: nothing is to be changed.
+    pub(crate) scale_writes: usize,
+}
+
+/// Makes `targets` PodAutoscalers of one pod each, lets a first controller write their statuses, and starts a second one
+/// in its place.
+pub(crate) async fn run(stage: &Stage, targets: usize) -> anyhow::Result<ColdStart> {
+    stage.namespace(NAMESPACE).await?;
+    let names: Vec<String> = (0..targets).map(|number| format!("cold-{number}")).collect();
+    let annotations = [("total", "15"), ("share", "ready")];
+    let engines: Vec<Engines<'_>> =
+        names.iter().map(|name| Engines { name, replicas: 1, annotations: &annotations }).collect();
+    stage.create_engines(NAMESPACE, &engines).await?;
+    let history = stage.history(NAMESPACE);
+    until("engines ready", || names.iter().all(|name| history.now(name).is_some_and(|now| now.ready == 1)))
+        .await?;
+    let autoscalers: Vec<Autoscaler<'_>> = names
+        .iter()
+        .map(|name| Autoscaler {
+            name,
+            strategy: "KPA",
+            metric: "avg_prompt_throughput_toks_per_s",
+            target: 20.0,
+            replicas: (1, 10),
+            annotations: &[],
+        })
+        .collect();
+    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
+    let mut first = stage.controller("cold-first")?;
+    observed(&first, targets).await?;
+    first.process.terminate().await?;
+
+    let (from, begun) = (Timestamp::now(), Instant::now());
+    let mut controller = stage.controller("cold-second")?;
+    wait("ready", || async { Ok(controller.ask("/readyz").await?.0 == 200) }).await?;
+    let ready = begun.elapsed();
+    observed(&controller, targets).await?;
+    let decided = begun.elapsed();
+    let used = controller.process.usage().context("the controller has ended")?;
+    tokio::time::sleep(STEADY).await;
+    let later = controller.process.usage().context("the controller has ended")?;
+    let scales = stage.writes(from)?;
+    controller.process.terminate().await?;
+    Ok(ColdStart {
+        targets,
+        ready,
+        decided,
+        cpu: used.cpu,
+        resident_bytes: later.resident_bytes,
+        steady_cores: (later.cpu - used.cpu).as_secs_f64() / STEADY.as_secs_f64(),
+        scale_writes: scales.iter().filter(|write| write.object_ref.subresource == "scale").count(),
+    })
+}
+
+/// Waits until every target has a total of its signal, from a complete round.
+async fn observed(controller: &Controller, targets: usize) -> anyhow::Result<()> {
+    wait("all targets observed", || async {
+        let (_, page) = controller.ask("/metrics").await?;
+        let value = |line: &&str| line.starts_with("windlass_signal_value{");
+        Ok(page.lines().filter(value).count() >= targets)
+    })
+    .await
+}
+
+/// Asks until the answer is yes; a controller that does not listen yet is asked again.
+async fn wait<F>(what: &str, ask: impl Fn() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<bool>>,
+{
+    let begun = Instant::now();
+    while !matches!(ask().await, Ok(true)) {
+        ensure!(begun.elapsed() < Duration::from_mins(3), "{what}: not within 3 min");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// One line.
+pub(crate) fn print(cold: &ColdStart) {
+    println!(
+        "\n── Cold start with {} targets: in step with the API server after {:.1} s, every target decided after {:.1} s, {:.1} s \
+         of CPU, {} scale writes; then {:.1} % of a core, {} MB",
+        cold.targets,
+        cold.ready.as_secs_f64(),
+        cold.decided.as_secs_f64(),
+        cold.cpu.as_secs_f64(),
+        cold.scale_writes,
+        cold.steady_cores * 100.0,
+        cold.resident_bytes >> 20,
+    );
+}
