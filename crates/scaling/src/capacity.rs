@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, Instant, PodState};
+use crate::{Facts, Instant, PodState, Starts};
 
-/// A start that lasts longer is late, until the target's own starts are learned.
-pub(crate) const START_LIMIT: Duration = Duration::from_mins(15);
 /// How long a pod that lost readiness counts as silent rather than gone: an overloaded engine fails its probe.
 pub(crate) const LOST_READINESS_SPAN: Duration = Duration::from_mins(5);
 
@@ -25,29 +23,21 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    pub(crate) fn of(facts: &Facts, now: Instant) -> Self {
-        let mut capacity = Self::default();
+    pub(crate) fn of(facts: &Facts, starts: &Starts, now: Instant) -> Self {
+        let mut capacity = Self { starting: starts.under_way, ..Self::default() };
         for pod in facts.pods() {
-            *match pod.state {
-                PodState::Ready { .. } => &mut capacity.ready,
-                PodState::Starting { since } if now - since <= START_LIMIT => &mut capacity.starting,
+            match pod.state {
+                PodState::Ready { .. } => capacity.ready += 1,
                 PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => {
-                    &mut capacity.starting
+                    capacity.starting += 1;
                 }
-                PodState::Starting { .. } | PodState::LostReadiness { .. } | PodState::Stuck => {
-                    &mut capacity.stuck
-                }
-                PodState::Leaving => &mut capacity.leaving,
-            } += 1;
+                PodState::Leaving => capacity.leaving += 1,
+                PodState::LostReadiness { .. } | PodState::Starting { .. } | PodState::Stuck => {}
+            }
         }
-        // Asked for and not created yet: starting since the write was acknowledged, stuck when that is too long ago.
-        let present = capacity.ready + capacity.starting + capacity.stuck;
-        let asked_for = facts.spec_replicas.saturating_sub(present);
-        if now - facts.spec_changed_at <= START_LIMIT {
-            capacity.starting += asked_for;
-        } else {
-            capacity.stuck += asked_for;
-        }
+        // All the others: there, or asked for, and not to be expected.
+        let all = facts.spec_replicas.max(facts.present());
+        capacity.stuck = all.saturating_sub(capacity.ready_and_starting());
         capacity
     }
 
@@ -60,13 +50,15 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::starts::StartMemory;
     use crate::{Pod, PodUid};
 
     fn check(spec: u32, states: &[PodState], at_secs: u64, expect: [u32; 4]) {
         let mut facts = Facts::new(spec, Instant::ZERO);
         facts.set_pods(states.iter().zip(1..).map(|(&state, uid)| Pod { uid: PodUid(uid), state }));
-        let Capacity { ready, starting, stuck, leaving } =
-            Capacity::of(&facts, Instant::ZERO + Duration::from_secs(at_secs));
+        let now = Instant::ZERO + Duration::from_secs(at_secs);
+        let starts = StartMemory::default().look(&facts, now);
+        let Capacity { ready, starting, stuck, leaving } = Capacity::of(&facts, &starts, now);
         assert_eq!([ready, starting, stuck, leaving], expect, "spec {spec}, {states:?} at {at_secs} s");
     }
 
@@ -82,5 +74,6 @@ mod tests {
         check(1, &[PodState::LostReadiness { since: zero }], 301, [0, 0, 1, 0]);
         check(1, &[PodState::Leaving, PodState::Ready { since: zero }], 0, [1, 0, 0, 1]);
         check(2, &[PodState::Stuck, PodState::Leaving], 0, [0, 1, 1, 1]);
+        check(1, &[PodState::Ready { since: zero }, PodState::Ready { since: zero }], 0, [2, 0, 0, 0]);
     }
 }

@@ -10,8 +10,6 @@ use crate::{
 
 /// The span the rates are limits of, whatever the tick; a lowering happens at most once in it.
 pub(crate) const RATE_PERIOD: Duration = Duration::from_secs(10);
-/// A starting pod keeps panic alive for at most one start.
-const PANIC_START_SPAN: Duration = crate::capacity::START_LIMIT;
 
 /// Decides at `now`. The account is written into `decision`, which is cleared first.
 pub fn decide(
@@ -143,7 +141,8 @@ fn propose_kpa(
     let ready = observation.capacity.ready.max(1);
     let surge = seen.surge.filter(|least| *least >= kpa.panic_threshold * signal.target * f64::from(ready));
     let panic = seen.panic_mean.unwrap_or(mean).max(surge.unwrap_or(0.0));
-    let starting_in_time = |since| now - since <= kpa.stable_window + PANIC_START_SPAN;
+    // A starting pod keeps panic alive for at most one start.
+    let starting_in_time = |since| now - since <= kpa.stable_window + observation.starts.limit;
     let input = kpa::Input {
         // In units of the target, rounded: 1.1 ÷ 0.1 is 11 replicas, not 12.
         stable: significant(mean / signal.target),

@@ -68,6 +68,17 @@ impl Facts {
         &self.pods
     }
 
+    /// Where a pod stands; `None` if there is no such pod.
+    pub fn state(&self, uid: PodUid) -> Option<PodState> {
+        let at = self.pods.binary_search_by_key(&uid, |pod| pod.uid).ok()?;
+        Some(self.pods[at].state)
+    }
+
+    /// Pods that are not being deleted.
+    pub(crate) fn present(&self) -> u32 {
+        self.pods.iter().filter(|pod| pod.state != PodState::Leaving).count() as u32
+    }
+
     /// Adds a pod, or replaces what was known of it.
     pub fn insert(&mut self, pod: Pod) {
         match self.pods.binary_search_by_key(&pod.uid, |known| known.uid) {

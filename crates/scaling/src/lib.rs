@@ -36,6 +36,7 @@ mod memory;
 mod numbers;
 mod observe;
 mod policy;
+mod starts;
 mod window;
 
 pub use capacity::Capacity;
@@ -47,5 +48,6 @@ pub use memory::Memory;
 pub use numbers::significant;
 pub use observe::{Health, Observation, SignalObservation, observe};
 pub use policy::{ApaPolicy, KpaPolicy, MAX_SIGNALS, Policy, SignalPolicy, Strategy};
+pub use starts::Starts;
 pub use windlass_metrics::catalogue::Kind;
 pub use window::{MeanWindow, SlidingExtreme};

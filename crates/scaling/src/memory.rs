@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
 use crate::{Instant, Policy, Strategy, kpa};
 
-/// Raised whenever the meaning of a field changes; a memory of another version is not taken over.
-const VERSION: u32 = 1;
+/// Raised whenever the meaning of a field changes: a memory of another version cannot be read.
+const VERSION: u32 = 2;
 
 /// Rounds kept for the surge test: 2 s at ten a second, and some.
 const RECENT_ROUNDS: usize = 32;
@@ -16,7 +17,9 @@ const RECENT_ROUNDS: usize = 32;
 /// What is remembered of one target between two ticks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
+    #[serde(deserialize_with = "current_version")]
     version: u32,
+    pub(crate) starts: StartMemory,
     pub(crate) signals: Vec<SignalMemory>,
     /// Least and greatest count wanted, over the up and the down window.
     pub(crate) wanted_least: SlidingExtreme,
@@ -51,6 +54,7 @@ impl Memory {
     pub fn new(policy: &Policy) -> Self {
         let mut memory = Self {
             version: VERSION,
+            starts: StartMemory::default(),
             signals: Vec::new(),
             wanted_least: SlidingExtreme::least(),
             wanted_greatest: SlidingExtreme::greatest(),
@@ -93,11 +97,16 @@ impl Memory {
             signal.observed_since = None;
         }
     }
+}
 
-    /// Whether this memory was written by code that gives its fields the same meaning.
-    pub fn is_current(&self) -> bool {
-        self.version == VERSION
+/// What other code wrote may mean something else: a target is then observed anew, as after a start.
+fn current_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let version = u32::deserialize(deserializer)?;
+    if version == VERSION {
+        return Ok(version);
     }
+    let problem = format!("memory of version {version}; this program reads version {VERSION}");
+    Err(serde::de::Error::custom(problem))
 }
 
 impl SignalMemory {
@@ -130,5 +139,20 @@ impl SignalMemory {
         if let Some(panic) = &mut self.panic_window {
             panic.record(at, total);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_of_another_version_is_not_taken_over() {
+        let policy = Policy::kpa("inflight", crate::Kind::Additive, 20.0, 1..=10);
+        let text = serde_json::to_string(&Memory::new(&policy)).unwrap();
+        assert!(serde_json::from_str::<Memory>(&text).is_ok());
+        let other = text.replacen("\"version\":2", "\"version\":1", 1);
+        let error = serde_json::from_str::<Memory>(&other).unwrap_err().to_string();
+        assert!(error.contains("memory of version 1; this program reads version 2"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::capacity::LOST_READINESS_SPAN;
 use crate::memory::SignalMemory;
 use crate::{
-    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy,
+    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, Starts,
     significant,
 };
 
@@ -80,6 +80,8 @@ pub struct Observation {
     pub spec_replicas: u32,
     /// The pods by what can be expected of them.
     pub capacity: Capacity,
+    /// How many starts are under way, how many failed, and when one is late.
+    pub starts: Starts,
     /// Pods of two revisions are alive.
     pub rollout: bool,
     /// In the order of the policy.
@@ -94,10 +96,12 @@ pub fn observe(
     memory: &mut Memory,
     now: Instant,
 ) -> Observation {
+    let starts = memory.starts.look(facts, now);
     let signals = policy.signals.iter().zip(&mut memory.signals).zip(0..);
     Observation {
         spec_replicas: facts.spec_replicas,
-        capacity: Capacity::of(facts, now),
+        capacity: Capacity::of(facts, &starts, now),
+        starts,
         rollout: facts.rollout,
         signals: signals
             .take(MAX_SIGNALS)
