@@ -59,6 +59,21 @@ pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
         Reason::LoweredRecently { until } => {
             format!("kept at {to}: lowered less than {period} ago; lower in {}", left(until, now))
         }
+        Reason::StartsFail { failed, until } => format!(
+            "kept at {to}: {failed} {}; {}",
+            do_not_start(failed),
+            until.map_or_else(
+                || "no more of them for now".to_owned(),
+                |until| format!("one more is tried in {}", left(until, now))
+            )
+        ),
+        Reason::Probe { failed } => {
+            format!("{to} instead of {from}: {failed} {}, one more is tried", do_not_start(failed))
+        }
+        Reason::ProbeGivenBack { failed } => format!(
+            "{to} instead of {from}: {failed} {}; the one tried last is given back before another is tried",
+            do_not_start(failed)
+        ),
         Reason::Min => format!("{to} instead of {from}: minReplicas"),
         Reason::Max => format!("{to} instead of {from}: maxReplicas"),
     }
@@ -124,6 +139,10 @@ fn lowering_off(why: LoweringOff, policy: &Policy, now: Instant) -> String {
             written(remaining)
         ),
     }
+}
+
+fn do_not_start(failed: u32) -> &'static str {
+    if failed == 1 { "pod does not start" } else { "pods do not start" }
 }
 
 fn signal(policy: &Policy, at: u8) -> Option<&SignalPolicy> {
@@ -225,6 +244,25 @@ mod tests {
             6,
             Reason::LoweredRecently { until: at(103) },
             "kept at 6: lowered less than 10s ago; lower in 3s",
+        );
+        check(
+            12,
+            8,
+            Reason::StartsFail { failed: 3, until: None },
+            "kept at 8: 3 pods do not start; no more of them for now",
+        );
+        check(
+            12,
+            8,
+            Reason::StartsFail { failed: 3, until: Some(at(340)) },
+            "kept at 8: 3 pods do not start; one more is tried in 4m",
+        );
+        check(12, 9, Reason::Probe { failed: 1 }, "9 instead of 12: 1 pod does not start, one more is tried");
+        check(
+            12,
+            8,
+            Reason::ProbeGivenBack { failed: 4 },
+            "8 instead of 12: 4 pods do not start; the one tried last is given back before another is tried",
         );
         check(0, 1, Reason::Min, "1 instead of 0: minReplicas");
         check(14, 10, Reason::Max, "10 instead of 14: maxReplicas");

@@ -117,6 +117,8 @@ fn state_of(pod: &Pod, known: Option<PodState>, clock: &Clock) -> PodState {
     match known {
         Some(PodState::Ready { .. }) => PodState::LostReadiness { since: now },
         Some(PodState::LostReadiness { since }) => PodState::LostReadiness { since },
+        // Between two tries the container is not waiting: that is no news until the pod is ready.
+        Some(PodState::Stuck) => PodState::Stuck,
         _ if is_refused(pod) => PodState::Stuck,
         _ => match lost_before(pod, ready, clock) {
             Some(since) => PodState::LostReadiness { since },
@@ -237,6 +239,8 @@ mod tests {
         check(&waiting("CrashLoopBackOff"), Some(("False", 60)), Some(ready), "lost for 0");
         check(&waiting("CrashLoopBackOff"), Some(("False", 60)), None, "Stuck");
         check(&waiting("ImagePullBackOff"), Some(("False", 0)), None, "Stuck");
+        check(&plain, Some(("False", 0)), Some(PodState::Stuck), "Stuck");
+        check(&plain, Some(("True", 30)), Some(PodState::Stuck), "Ready");
         let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
         check(&deleted, Some(("True", 30)), Some(ready), "Leaving");
         check(&json!({"status": {"phase": "Failed"}}), None, Some(ready), "none");

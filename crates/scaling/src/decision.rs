@@ -20,6 +20,8 @@ pub enum Stage {
     Stabilise,
     /// Limits on the speed of change.
     Rate,
+    /// Pods that do not start are not multiplied.
+    Capacity,
     /// Into the bounds.
     Clamp,
 }
@@ -151,6 +153,23 @@ pub enum Reason {
         /// When the next lowering is possible.
         until: Instant,
     },
+    /// Pods asked for before do not start: no more of them for now.
+    StartsFail {
+        /// Late, refused or crash-looping starts.
+        failed: u32,
+        /// When another one is tried; `None` while the outcome of one that is starting is awaited.
+        until: Option<Instant>,
+    },
+    /// Pods asked for before do not start: one more is tried.
+    Probe {
+        /// Late, refused or crash-looping starts.
+        failed: u32,
+    },
+    /// The pod tried last does not start either; it is given back before another one is tried.
+    ProbeGivenBack {
+        /// Late, refused or crash-looping starts.
+        failed: u32,
+    },
     /// Below minReplicas.
     Min,
     /// Above maxReplicas.
@@ -177,7 +196,7 @@ pub struct Decision {
     pub current: u32,
     /// What the signals want, before any limit (stages 2–3).
     pub wanted: u32,
-    /// After stabilisation and rate, before the bounds.
+    /// After stabilisation, rate and capacity, before the bounds.
     pub limited: u32,
     /// The decision.
     pub replicas: u32,

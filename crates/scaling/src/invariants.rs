@@ -10,7 +10,9 @@ pub fn violation(policy: &Policy, observation: &Observation, decision: &Decision
     if off {
         return (decision.replicas != current).then_some("a target that is switched off is left alone");
     }
-    let checks: [(bool, &'static str); 6] = [
+    let greatest = decision.proposals.iter().map(|proposal| proposal.replicas).max();
+    let probe_given_back = observation.starts.failed > 0 && decision.limited + 1 == current;
+    let checks: [(bool, &'static str); 8] = [
         (
             (policy.min_replicas..=policy.max_replicas).contains(&decision.replicas),
             "the replicas are within the bounds",
@@ -27,9 +29,16 @@ pub fn violation(policy: &Policy, observation: &Observation, decision: &Decision
         ),
         (decision.limited >= current || !observation.rollout, "a rollout never lowers"),
         (
-            decision.limited <= current
-                || decision.proposals.iter().any(|proposal| proposal.replicas >= decision.limited),
+            decision.limited <= current || greatest >= Some(decision.limited),
             "a raise was proposed by a signal",
+        ),
+        (
+            decision.limited >= current || greatest <= Some(decision.limited) || probe_given_back,
+            "nothing is lowered below what a signal proposes, but for a probe that failed",
+        ),
+        (
+            decision.limited <= current.saturating_add(1) || observation.starts.failed == 0,
+            "beyond pods that do not start at most one more is asked for",
         ),
         (
             decision.proposals.iter().all(|proposal| proposal.total.is_finite() && proposal.total >= 0.0),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::decide::Probe;
 use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
 use crate::{Instant, Policy, Strategy, kpa};
@@ -20,6 +21,7 @@ pub struct Memory {
     #[serde(deserialize_with = "current_version")]
     version: u32,
     pub(crate) starts: StartMemory,
+    pub(crate) probe: Probe,
     pub(crate) signals: Vec<SignalMemory>,
     /// Least and greatest count wanted, over the up and the down window.
     pub(crate) wanted_least: SlidingExtreme,
@@ -55,6 +57,7 @@ impl Memory {
         let mut memory = Self {
             version: VERSION,
             starts: StartMemory::default(),
+            probe: Probe::default(),
             signals: Vec::new(),
             wanted_least: SlidingExtreme::least(),
             wanted_greatest: SlidingExtreme::greatest(),

@@ -42,6 +42,10 @@ pub(crate) struct Fleet {
     pub(crate) share: Share,
     pub(crate) tick: Duration,
     pub(crate) start_time: Duration,
+    /// The most pods that can be ready at an instant; the others do not start.
+    pub(crate) places: Box<dyn Fn(Duration) -> usize>,
+    /// A pod that never becomes ready.
+    pub(crate) broken: Option<u128>,
     /// How much a poll may come early or late.
     pub(crate) jitter: Duration,
     pub(crate) total: Box<dyn Fn(Duration) -> f64>,
@@ -70,6 +74,8 @@ impl Fleet {
             share: Share::ByReady,
             tick: SECOND,
             start_time: Duration::from_millis(300),
+            places: Box::new(|_| usize::MAX),
+            broken: None,
             jitter: Duration::ZERO,
             total: Box::new(move |_| total),
             answer: Box::new(|_, _| Answer::Value),
@@ -146,9 +152,13 @@ impl Fleet {
     }
 
     fn become_ready(&mut self) {
+        let places = (self.places)(self.elapsed());
+        let mut taken = self.pods.iter().filter(|pod| pod.ready).count();
         for pod in &mut self.pods {
-            if !pod.ready && pod.ready_at <= self.now {
+            let startable = taken < places && self.broken.is_none_or(|uid| pod.uid != PodUid(uid));
+            if !pod.ready && pod.ready_at <= self.now && startable {
                 pod.ready = true;
+                taken += 1;
                 self.facts.insert(Pod { uid: pod.uid, state: PodState::Ready { since: self.now } });
                 self.facts.ready_changed_at = self.now;
             }
