@@ -81,6 +81,17 @@ pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
 
 /// What a signal asks for, and what it measured.
 pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
+    let asked = by_basis(proposal, policy, now);
+    match proposal.held {
+        Some(held) => {
+            let total = number(proposal.total);
+            format!("{asked}, held at {} of {total} while pods are starting", number(held))
+        }
+        None => asked,
+    }
+}
+
+fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
     let replicas = proposal.replicas;
     let name = name(policy, proposal.signal);
     let target = signal(policy, proposal.signal).map_or(f64::NAN, |signal| signal.target);
@@ -95,6 +106,11 @@ pub fn proposed(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
             "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
             number(value),
             written(now - since)
+        ),
+        (Basis::AtLeast { mean }, _) => format!(
+            "{name} asks for {replicas}: at least {} on average over 10s, target {target} per replica, \
+             while the ready pods change faster than they are read",
+            number(mean)
         ),
         (Basis::Ratio { ratio }, _) => {
             format!("{name} asks for {replicas}: {} times its target of {target} per replica", number(ratio))
@@ -274,7 +290,7 @@ mod tests {
         let kpa = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
         let apa = Policy::apa("kv_util", Kind::Utilisation, 0.8, 1..=10);
         let check = |policy: &Policy, basis: Basis, sentence: &str| {
-            let proposal = Proposal { signal: 0, replicas: 5, total: 100.0, basis };
+            let proposal = Proposal { signal: 0, replicas: 5, total: 100.0, held: None, basis };
             let mut decision = Decision::default();
             decision.proposals.push(proposal);
             let reason = Reason::Proposed { signal: 0 };
@@ -292,6 +308,12 @@ mod tests {
             "inflight asks for 5: 100, target 20 per replica, in panic for 12s",
         );
         check(
+            &kpa,
+            Basis::AtLeast { mean: 96.0 },
+            "inflight asks for 5: at least 96 on average over 10s, target 20 per replica, \
+             while the ready pods change faster than they are read",
+        );
+        check(
             &apa,
             Basis::Ratio { ratio: 5.0 / 3.0 },
             "kv_util asks for 5: 1.667 times its target of 0.8 per replica",
@@ -305,6 +327,17 @@ mod tests {
             &apa,
             Basis::Saturated { ratio: 1.2 },
             "kv_util asks for at least 5: saturated at 1.2 times its target of 0.8",
+        );
+    }
+
+    #[test]
+    fn a_backlog_that_is_held_is_said() {
+        let policy = Policy::kpa("waiting", Kind::Additive, 4.0, 1..=10);
+        let basis = Basis::Stable { mean: 12.0 };
+        let proposal = Proposal { signal: 0, replicas: 3, total: 80.0, held: Some(12.0), basis };
+        assert_eq!(
+            proposed(&proposal, &policy, at(100)),
+            "waiting asks for 3: 12 on average over 60s, target 4 per replica, held at 12 of 80 while pods are starting"
         );
     }
 }

@@ -67,14 +67,14 @@ fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) 
 
 fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecError>) -> Option<Signal> {
     warning::of_unknown_fields(&entry.path, &entry.wire.unknown, warnings);
-    let (source, kind, full_scale) = match read_from(entry, warnings) {
+    let (source, kind, full_scale, backlog) = match read_from(entry, warnings) {
         Ok(Read::Pods(source)) => {
             note_reading(entry, &source.metric, warnings);
-            let (kind, full_scale) = (source.metric.kind, source.metric.full_scale);
-            (Source::Pod(source), kind, full_scale)
+            let Metric { kind, full_scale, backlog, .. } = source.metric;
+            (Source::Pod(source), kind, full_scale, backlog)
         }
         Ok(Read::Nowhere { why, kind }) => {
-            (Source::Unsupported(format!("{}: {why}", entry.path)), kind, None)
+            (Source::Unsupported(format!("{}: {why}", entry.path)), kind, None, false)
         }
         Err(error) => {
             errors.push(error);
@@ -97,7 +97,7 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
         _ => written,
     };
     Some(Signal {
-        policy: SignalPolicy { metric: entry.metric.to_owned(), kind, target },
+        policy: SignalPolicy { metric: entry.metric.to_owned(), kind, target, backlog },
         source,
         target: Setting {
             name: format!("target of {}", entry.metric),

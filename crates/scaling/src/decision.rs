@@ -41,6 +41,11 @@ pub enum Basis {
         /// When the panic threshold was last exceeded.
         since: Instant,
     },
+    /// No round for long, but the pods that stay ready carry this much alone; never lowers.
+    AtLeast {
+        /// Mean of the least total over 10 s, in the metric's unit.
+        mean: f64,
+    },
     /// APA: the ratio left the tolerance band.
     Ratio {
         /// Total ÷ (replicas × target).
@@ -51,7 +56,7 @@ pub enum Basis {
         /// Total ÷ (replicas × target).
         ratio: f64,
     },
-    /// APA: a saturated utilisation or latency does not say how much is missing; never below the count.
+    /// A saturated utilisation or latency does not say how much is missing; never below the count.
     Saturated {
         /// Total ÷ (ready × target).
         ratio: f64,
@@ -67,6 +72,8 @@ pub struct Proposal {
     pub replicas: u32,
     /// The standing total, in the metric's unit.
     pub total: f64,
+    /// A backlog that grows while pods start: the value it is held at.
+    pub held: Option<f64>,
     /// How it came about.
     pub basis: Basis,
 }

@@ -7,13 +7,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::decide::Probe;
 use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
-use crate::{Instant, Policy, Strategy, kpa};
+use crate::{Instant, Policy, Strategy, kpa, significant};
 
 /// Raised whenever the meaning of a field changes: a memory of another version cannot be read.
 const VERSION: u32 = 2;
 
 /// Rounds kept for the surge test: 2 s at ten a second, and some.
 const RECENT_ROUNDS: usize = 32;
+
+/// Without a round, a total that is not known in full is believed after as long as KPA's panic window is by default.
+const AT_LEAST_SPAN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What is remembered of one target between two ticks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,12 +45,21 @@ pub(crate) struct SignalMemory {
     /// The stable window of KPA, the window of APA.
     pub(crate) window: MeanWindow,
     pub(crate) panic_window: Option<MeanWindow>,
-    /// The latest rounds: instant and total, oldest first.
+    /// The last round: instant and total.
+    last_round: Option<(Instant, f64)>,
+    /// The latest rounds: instant and total as the windows have it, oldest first.
     pub(crate) rounds: VecDeque<(Instant, f64)>,
     /// When the signal was first looked at: nobody could be heard before.
     pub(crate) observed_since: Option<Instant>,
     /// The first round after a start or a gap.
     pub(crate) unbroken_since: Option<Instant>,
+    /// What the total is at least while there is no round, and since when there is none.
+    at_least: MeanWindow,
+    at_least_since: Option<Instant>,
+    /// The first round after the last gap; `None` before the first gap, because a start must not wait.
+    pub(crate) resumed_at: Option<Instant>,
+    /// A backlog's value when pods that are starting were asked for, and when that was.
+    pub(crate) held: Option<(Instant, f64)>,
     pub(crate) kpa: kpa::State,
 }
 
@@ -118,22 +130,48 @@ impl SignalMemory {
             metric: metric.to_owned(),
             window: MeanWindow::new(std::time::Duration::from_mins(1)),
             panic_window: None,
+            last_round: None,
             rounds: VecDeque::with_capacity(RECENT_ROUNDS),
             observed_since: None,
             unbroken_since: None,
+            at_least: MeanWindow::new(AT_LEAST_SPAN),
+            at_least_since: None,
+            resumed_at: None,
+            held: None,
             kpa: kpa::State::default(),
         }
     }
 
     pub(crate) fn last_round(&self) -> Option<(Instant, f64)> {
-        self.rounds.back().copied()
+        self.last_round
     }
 
-    /// Notes a round's total. `gap` after the last round ends the unbroken stretch.
+    /// Notes what the total is at least while there is no round, and gives its mean once that has lasted.
+    ///
+    /// The sum over pods that were ready for as long as their readings may be old. Their neighbours come and go, so each
+    /// of them carries at most what it would if they were alone: unlike with a pod that is new, no load counts twice.
+    pub(crate) fn note_at_least(&mut self, sum: Option<f64>, now: Instant) -> Option<f64> {
+        let Some(sum) = sum else {
+            self.at_least_since = None;
+            return None;
+        };
+        let since = *self.at_least_since.get_or_insert(now);
+        self.at_least.record(now, significant(sum));
+        if now - since < AT_LEAST_SPAN { None } else { self.at_least.mean(now) }
+    }
+
+    /// Notes a round's total; a backlog that is held enters the windows at that value. `gap` after the last round ends the unbroken stretch.
     pub(crate) fn record_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
-        if self.last_round().is_none_or(|(last, _)| at - last > gap) {
-            self.unbroken_since = Some(at);
+        match self.last_round() {
+            None => self.unbroken_since = Some(at),
+            Some((last, _)) if at - last > gap => {
+                self.unbroken_since = Some(at);
+                self.resumed_at = Some(at);
+            }
+            Some(_) => {}
         }
+        self.last_round = Some((at, total));
+        let total = self.held.map_or(total, |(_, held)| total.min(held));
         if self.rounds.len() == RECENT_ROUNDS {
             self.rounds.pop_front();
         }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::capacity::LOST_READINESS_SPAN;
 use crate::memory::SignalMemory;
+use crate::numbers::replicas_for;
+use crate::window::MeanWindow;
 use crate::{
     Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, Starts,
     significant,
@@ -49,6 +51,11 @@ pub struct SignalObservation {
     pub newest_reading: Option<Instant>,
     /// The total of the last round, while it stands.
     pub total: Option<f64>,
+    /// Without a round for long, because the ready pods change faster than they are read: what the total was at least, on
+    /// average over 10 s. May raise, never lower.
+    pub at_least: Option<f64>,
+    /// A backlog whose growth is explained by pods that are starting: the value at which it enters the windows.
+    pub held: Option<f64>,
     /// Mean over the stable window (KPA) or the window (APA).
     pub mean: Option<f64>,
     /// Mean over the panic window (KPA only).
@@ -59,6 +66,8 @@ pub struct SignalObservation {
     pub last_round: Option<Instant>,
     /// The first round after a start or the last gap.
     pub unbroken_since: Option<Instant>,
+    /// A gap ended less than three rounds or 2 s ago: one round alone would be the mean of every window.
+    pub resumed: bool,
 }
 
 impl SignalObservation {
@@ -69,8 +78,12 @@ impl SignalObservation {
 
     /// Less than half of the ready pods give this signal.
     pub fn below_half(&self) -> bool {
-        self.fresh * 2 < self.ready
+        below_half(self.fresh, self.ready)
     }
+}
+
+fn below_half(fresh: u32, ready: u32) -> bool {
+    u64::from(fresh) * 2 < u64::from(ready)
 }
 
 /// All that is known of one target at one instant.
@@ -108,6 +121,7 @@ pub fn observe(
             .map(|((signal, memory), index)| {
                 let since = *memory.observed_since.get_or_insert(now);
                 let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), since, now);
+                hold_backlog(signal, facts.spec_replicas, &starts, memory, now);
                 observe_signal(signal, policy, facts, &tally, memory, now)
             })
             .collect(),
@@ -125,6 +139,8 @@ struct Tally {
     silent: u32,
     silent_sum: f64,
     left_out: u32,
+    /// Sum over the pods that were ready for the whole fresh span.
+    steady_sum: f64,
     oldest_fresh: Option<Instant>,
     newest: Option<Instant>,
 }
@@ -146,7 +162,12 @@ impl Tally {
                 PodState::Ready { since } => {
                     tally.newest = tally.newest.max(newest.map(|reading| reading.received));
                     match newest {
-                        Some(reading) if now - reading.received <= fresh_span => tally.add_fresh(reading),
+                        Some(reading) if now - reading.received <= fresh_span => {
+                            tally.add_fresh(reading);
+                            if now - since > fresh_span && reading.received > facts.spec_changed_at {
+                                tally.steady_sum += reading.value;
+                            }
+                        }
                         newest => {
                             let able = since.max(observed_since);
                             let heard = newest.map_or(able, |reading| reading.received.max(able));
@@ -193,15 +214,11 @@ impl Tally {
     /// The fleet's total. For every kind this is a sum: a utilisation's or latency's mean × ready is one, too.
     fn total(&self) -> f64 {
         let filled = self.fresh_sum + self.silent_sum;
-        if self.below_half() {
+        if below_half(self.fresh, self.ready) {
             return significant(filled);
         }
         let scaled = self.fresh_sum * f64::from(self.ready) / f64::from(self.fresh);
         significant(scaled.max(filled))
-    }
-
-    fn below_half(&self) -> bool {
-        self.fresh * 2 < self.ready
     }
 
     /// Every pod that can be heard was heard after `marker`.
@@ -220,12 +237,13 @@ fn observe_signal(
     now: Instant,
 ) -> SignalObservation {
     debug_assert!(signal.target > 0.0, "a policy's targets are above 0");
-    let last_round = memory.last_round().map(|(at, _)| at);
-    if tally.is_round_after(last_round.max(Some(facts.changed_at()))) {
+    let before = memory.last_round().map(|(at, _)| at);
+    if tally.is_round_after(before.max(Some(facts.changed_at()))) {
         // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
         let gap = policy.fresh_span() + policy.base_interval;
         memory.record_round(tally.newest.unwrap_or(now), tally.total(), gap);
     }
+    let last_round = memory.last_round().map(|(at, _)| at);
     let standing = memory.last_round().filter(|(at, _)| now - *at <= policy.fresh_span());
     let health = match standing {
         _ if tally.ready == 0 => Health::NoReadyPods,
@@ -233,6 +251,15 @@ fn observe_signal(
         None => Health::NoRound,
         Some(_) => Health::Observed,
     };
+    let at_least = (health == Health::NoRound).then_some(tally.steady_sum);
+    let after_gap = AfterGap::of(memory, policy.full_window());
+    let backlog = memory.held.map_or(f64::INFINITY, |(_, held)| held);
+    let believed = |value: f64| match after_gap {
+        AfterGap::HeldSince(least) => value.min(least),
+        AfterGap::Over | AfterGap::TooShort => value,
+    };
+    let surge_since = now.saturating_sub(policy.fresh_span());
+    let mean_of = |window: &MeanWindow| standing.and_then(|(at, _)| window.mean(at)).map(believed);
     SignalObservation {
         health,
         ready: tally.ready,
@@ -242,25 +269,71 @@ fn observe_signal(
         newest_reading: tally.newest,
         total: standing.map(|(_, total)| total),
         // Windows end at the round that stands: between two rounds nothing changes, whatever the tick.
-        mean: standing.and_then(|(at, _)| memory.window.mean(at)),
-        panic_mean: standing
-            .and_then(|(at, _)| memory.panic_window.as_ref().and_then(|window| window.mean(at))),
-        surge: surge(memory, now, policy.fresh_span()),
-        last_round: memory.last_round().map(|(at, _)| at),
+        mean: mean_of(&memory.window),
+        panic_mean: memory.panic_window.as_ref().and_then(mean_of),
+        surge: memory.panic_window.as_ref().and_then(|_| least_held(memory, surge_since)).map(believed),
+        held: standing.filter(|(_, total)| *total > backlog).map(|_| backlog),
+        at_least: memory.note_at_least(at_least, now).map(|value| value.min(backlog)),
+        last_round,
         unbroken_since: memory.unbroken_since,
+        resumed: after_gap == AfterGap::TooShort,
     }
 }
 
-/// The least total of the shortest run of latest rounds that spans 2 s and has at least three rounds.
-fn surge(memory: &SignalMemory, now: Instant, fresh_span: Duration) -> Option<f64> {
-    memory.panic_window.as_ref()?;
-    let (newest, _) = memory.last_round()?;
-    if now - newest > fresh_span {
-        return None;
+/// A backlog grows for as long as the pods that were asked for start: it says how long they take, not how many more are
+/// needed. It is held at its value when the newest were asked for. What only follows that value up the rates is nothing
+/// new: then it would be held at ever more.
+fn hold_backlog(
+    signal: &SignalPolicy,
+    spec_replicas: u32,
+    starts: &Starts,
+    memory: &mut SignalMemory,
+    now: Instant,
+) {
+    if !signal.backlog || starts.under_way == 0 {
+        memory.held = None;
+        return;
     }
+    // For at most one start: pods that are replaced all the time must not hold it for ever.
+    memory.held = memory.held.filter(|(since, _)| now - *since <= starts.limit);
+    let asks_for = |held: f64| replicas_for(significant(held / signal.target));
+    let follows = memory.held.is_some_and(|(_, held)| spec_replicas <= asks_for(held));
+    if starts.raised && !follows {
+        memory.held = memory.last_round().map(|(_, total)| (now, total));
+    }
+}
+
+/// For a full window after a gap nothing counts for more than what was held since: with little in the windows, one wrong
+/// round would be their mean and double the fleet. A start is no gap.
+#[derive(Clone, Copy, PartialEq)]
+enum AfterGap {
+    /// No gap, or long ago.
+    Over,
+    /// The least total of the last 2 s.
+    HeldSince(f64),
+    /// Less than 2 s or three rounds ago.
+    TooShort,
+}
+
+impl AfterGap {
+    fn of(memory: &SignalMemory, full_window: Duration) -> Self {
+        let (Some((newest, _)), Some(resumed)) = (memory.last_round(), memory.resumed_at) else {
+            return Self::Over;
+        };
+        if newest - resumed > full_window {
+            return Self::Over;
+        }
+        least_held(memory, resumed).map_or(Self::TooShort, Self::HeldSince)
+    }
+}
+
+/// The least total of the shortest run of latest rounds that spans 2 s and has at least three rounds, none of them
+/// before `since`.
+fn least_held(memory: &SignalMemory, since: Instant) -> Option<f64> {
+    let (newest, _) = memory.last_round()?;
     let mut least = f64::INFINITY;
     for (count, &(at, total)) in (1..).zip(memory.rounds.iter().rev()) {
-        if newest - at > fresh_span {
+        if at < since {
             return None;
         }
         least = least.min(total);

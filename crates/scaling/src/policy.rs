@@ -65,6 +65,8 @@ pub struct SignalPolicy {
     pub kind: Kind,
     /// Target value per replica, in the metric's unit; above 0.
     pub target: f64,
+    /// Queues up without bound while capacity is missing: its growth while pods start says nothing new.
+    pub backlog: bool,
 }
 
 /// What the user wants of one target.
@@ -114,7 +116,7 @@ impl Policy {
             strategy,
             min_replicas: *replicas.start(),
             max_replicas: *replicas.end(),
-            signals: vec![SignalPolicy { metric: metric.to_owned(), kind, target }],
+            signals: vec![SignalPolicy { metric: metric.to_owned(), kind, target, backlog: false }],
             max_scale_up_rate: 2.0,
             max_scale_down_rate: 2.0,
             up_window: Duration::ZERO,

@@ -34,6 +34,8 @@ pub struct Starts {
     pub failed: u32,
     /// A start that lasts longer is late.
     pub limit: Duration,
+    /// `spec.replicas` was raised since the last look.
+    pub raised: bool,
     /// The 99th percentile of the latest starts; `None` until five are known.
     pub p99: Option<Duration>,
 }
@@ -73,7 +75,8 @@ impl StartMemory {
     /// Learns from the pods that became ready since the last look, and counts the others.
     pub(crate) fn look(&mut self, facts: &Facts, now: Instant) -> Starts {
         self.follow(facts);
-        self.note_missing(facts, now);
+        let last_spec = self.last_spec.replace(facts.spec_replicas);
+        self.note_missing(facts, last_spec, now);
         let limit = self.limit();
         let (mut under_way, mut failed) = (0, 0);
         for pod in facts.pods() {
@@ -92,7 +95,13 @@ impl StartMemory {
         }
         self.failed = failed;
         let telling = !self.disproved && !facts.rollout;
-        Starts { under_way, failed: if telling { failed } else { 0 }, limit, p99: self.p99() }
+        Starts {
+            under_way,
+            failed: if telling { failed } else { 0 },
+            limit,
+            raised: last_spec.is_some_and(|last| last < facts.spec_replicas),
+            p99: self.p99(),
+        }
     }
 
     /// A late start teaches no more than the limit it broke: what waited hours for a quota says little about how long
@@ -125,10 +134,9 @@ impl StartMemory {
     }
 
     /// Those asked for first are created first; those asked for last are given back first.
-    fn note_missing(&mut self, facts: &Facts, now: Instant) {
+    fn note_missing(&mut self, facts: &Facts, last_spec: Option<u32>, now: Instant) {
         let missing = facts.spec_replicas.saturating_sub(facts.present());
         let known: u32 = self.missing.iter().map(|(_, count)| count).sum();
-        let last_spec = self.last_spec.replace(facts.spec_replicas);
         if missing < known {
             let given_back = last_spec.unwrap_or(0).saturating_sub(facts.spec_replicas).min(known - missing);
             take(&mut self.missing, given_back, VecDeque::pop_back, VecDeque::push_back);

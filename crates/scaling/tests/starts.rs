@@ -6,7 +6,7 @@ mod fleet;
 
 use std::time::Duration;
 
-use fleet::{Fleet, policies};
+use fleet::{Fleet, SECOND, policies};
 use windlass_scaling::*;
 
 fn secs(secs: u64) -> Duration {
@@ -119,5 +119,55 @@ fn blind_gives_nothing_back_not_even_stuck_pods() {
         fleet.answer = Box::new(|_, _| fleet::Answer::Nothing);
         fleet.run_until(mins(120));
         assert_eq!(fleet.writes.len(), writes, "{:?}", fleet.writes);
+    }
+}
+
+/// 120 shared by the ready pods; each takes 120 s to start.
+#[test]
+fn a_slow_start_asks_for_six_at_once_and_throws_none_away() {
+    for policy in policies(1, 50) {
+        let mut fleet = Fleet::new(policy, 2, 120.0);
+        fleet.start_time = secs(120);
+        fleet.run_until(secs(900));
+        assert_eq!(fleet.written(), [4, 6], "{:?}", fleet.writes);
+        let apart = fleet.writes[1].0.abs_diff(fleet.writes[0].0);
+        assert!(apart <= secs(10) + 2 * SECOND, "{:?}", fleet.writes);
+    }
+}
+
+/// Requests queue up, one more each second, until the pods that were asked for serve.
+#[test]
+fn a_backlog_that_grows_while_pods_start_asks_for_no_more() {
+    for [held, free] in policies(2, 100).map(|policy| [true, false].map(|backlog| (policy.clone(), backlog)))
+    {
+        let [most_held, most_free] = [held, free].map(|(mut policy, backlog)| {
+            policy.signals[0].backlog = backlog;
+            let mut fleet = Fleet::new(policy, 2, 0.0);
+            fleet.start_time = secs(300);
+            fleet.total = Box::new(|at| match at.as_secs() {
+                from_60 @ 60..425 => (from_60 - 60) as f64,
+                _ => 0.0,
+            });
+            fleet.run_until(secs(1200));
+            assert_eq!(fleet.replicas(), 2, "{:?}", fleet.writes);
+            *fleet.written().iter().max().unwrap()
+        });
+        assert!(most_held <= 5, "{most_held}");
+        assert!(most_free >= 10, "without the hold it climbs: {most_free}");
+    }
+}
+
+/// The pods that start were not asked for because of the load: one that is replaced holds nothing.
+#[test]
+fn a_backlog_is_not_held_when_nothing_was_raised() {
+    for mut policy in policies(1, 100) {
+        policy.signals[0].backlog = true;
+        let mut fleet = Fleet::new(policy, 5, 20.0);
+        fleet.start_time = secs(300);
+        fleet.run_until(secs(100));
+        fleet.replace_pod();
+        fleet.total = Box::new(|_| 400.0);
+        fleet.run_until(secs(200));
+        assert!(fleet.replicas() >= 19, "{:?}", fleet.writes);
     }
 }

@@ -39,6 +39,8 @@ struct Row {
     unit: String,
     aggregation: Aggregation,
     full_scale: Option<f64>,
+    #[serde(default)]
+    backlog: bool,
     alias: Vec<Alias>,
 }
 
@@ -63,6 +65,9 @@ impl Row {
             if alias.add.len() > 1 && alias.series_type == SeriesType::Histogram {
                 return Err(format!("`{alias}` adds histograms; a histogram stands alone"));
             }
+        }
+        if self.backlog && self.kind != Kind::Additive {
+            return Err("`backlog` is for kind `additive`".to_owned());
         }
         if let Some(full_scale) = self.full_scale {
             if self.kind != Kind::Utilisation {
@@ -120,6 +125,7 @@ impl Catalogue {
                 unit: row.unit,
                 aggregation: row.aggregation,
                 full_scale: row.full_scale,
+                backlog: row.backlog,
                 signed: false,
                 aliases: row.alias,
             });
@@ -152,6 +158,7 @@ mod tests {
         check(&format!("{ROW}full_scale = 1.0\n{ALIAS}"), "`full_scale` is for kind `utilisation`");
         let utilisation = ROW.replace("additive", "utilisation");
         check(&format!("{utilisation}full_scale = 0.0\n{ALIAS}"), "must be above 0");
+        check(&format!("{utilisation}backlog = true\n{ALIAS}"), "`backlog` is for kind `additive`");
         let mean = ROW.replace("'sum'", "'mean'");
         check(&format!("{mean}{}", ALIAS.replace("'e:a'", "'e:a', 'e:b'")), "`e:a + e:b` is a sum of series");
         let histograms = ALIAS.replace("'e:a'", "'e:a', 'e:b'").replace("gauge", "histogram");
@@ -189,6 +196,19 @@ mod tests {
         check("request_success_total", Some("request_rate"), "vllm:request_success_total", Counter);
         check("my_queue_depth", None, "my_queue_depth", AsDeclared);
         check("my.queue/depth", None, "my.queue/depth", AsDeclared);
+    }
+
+    #[test]
+    fn what_waits_is_a_backlog() {
+        for (name, backlog) in [
+            ("waiting", true),
+            ("num_requests_waiting", true),
+            ("vllm:num_requests_waiting", true),
+            ("inflight", false),
+            ("my_queue_depth", false),
+        ] {
+            assert_eq!(Catalogue::builtin().resolve(name).unwrap().backlog, backlog, "{name}");
+        }
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Metric {
     pub aggregation: Aggregation,
     /// The value that means 100 %, for metrics that have one; a target above it is meant as percent.
     pub full_scale: Option<f64>,
+    /// Whether it queues up without bound while capacity is missing.
+    pub backlog: bool,
     /// Whether a value below zero is possible. Where it is not, such a value is no reading.
     pub signed: bool,
     /// Where to find it, in order of preference.
@@ -185,6 +187,7 @@ fn custom(name: &str) -> Metric {
         unit: String::new(),
         aggregation: Aggregation::Sum,
         full_scale: None,
+        backlog: false,
         signed: true,
         aliases: vec![Alias {
             engine: String::new(),

@@ -2,10 +2,15 @@
 
 use super::limits::RateLimits;
 use crate::decision::{Basis, Proposal};
+use crate::numbers::replicas_for;
 use crate::{
     ApaPolicy, Decision, Health, Instant, Kind, KpaPolicy, Memory, Observation, Policy, SignalObservation,
     SignalPolicy, Strategy, apa, kpa, significant,
 };
+
+/// A utilisation or latency this many times its target is saturated. KPA has no tolerance of its own; this is APA's
+/// default band.
+const SATURATED: f64 = 1.1;
 
 /// Adds a proposal of every signal that has one to `decision`.
 pub(super) fn propose(
@@ -18,19 +23,18 @@ pub(super) fn propose(
 ) {
     let signals = policy.signals.iter().zip(&observation.signals).zip(&mut memory.signals);
     for (index, ((signal, seen), memory)) in (0..).zip(signals) {
-        let (Health::Observed, Some(total), Some(mean)) = (seen.health, seen.total, seen.mean) else {
-            continue;
-        };
-        let (replicas, basis) = match &policy.strategy {
-            Strategy::Kpa(kpa) => {
-                let limit = |wanted: u32| activated(policy, wanted).min(rate.ceiling);
-                propose_kpa(kpa, signal, seen, mean, observation, &mut memory.kpa, now, limit)
+        let proposed = match (seen.health, seen.total, seen.mean) {
+            (Health::Observed, Some(total), Some(mean)) if !seen.resumed => {
+                let proposed =
+                    from_windows(policy, signal, seen, mean, observation, &mut memory.kpa, rate, now);
+                Some((total, proposed))
             }
-            Strategy::Apa(apa) => {
-                let (replicas, basis) = propose_apa(apa, signal, mean, observation);
-                (activated(policy, replicas), basis)
-            }
+            (Health::NoRound, ..) => seen
+                .at_least
+                .and_then(|mean| Some((mean, from_part(policy, signal, mean, observation, rate)?))),
+            _ => None,
         };
+        let Some((total, (replicas, basis))) = proposed else { continue };
         let replicas = match signal.kind {
             // How much is missing, a latency does not say: at most a doubling at a time.
             Kind::Latency => {
@@ -38,9 +42,49 @@ pub(super) fn propose(
             }
             Kind::Additive | Kind::Utilisation => replicas,
         };
+        let proposal = Proposal { signal: index, replicas, total, held: seen.held, basis };
         // The signals are at most as many as the room: both are MAX_SIGNALS.
-        let _ = decision.proposals.try_push(Proposal { signal: index, replicas, total, basis });
+        let _ = decision.proposals.try_push(proposal);
     }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, every argument named at it")]
+fn from_windows(
+    policy: &Policy,
+    signal: &SignalPolicy,
+    seen: &SignalObservation,
+    mean: f64,
+    observation: &Observation,
+    state: &mut kpa::State,
+    rate: &RateLimits,
+    now: Instant,
+) -> (u32, Basis) {
+    match &policy.strategy {
+        Strategy::Kpa(kpa) => {
+            let limit = |wanted: u32| activated(policy, wanted).min(rate.ceiling);
+            let proposed = propose_kpa(kpa, signal, seen, mean, observation, state, now, limit);
+            unless_saturated(proposed, signal, mean, observation)
+        }
+        Strategy::Apa(apa) => {
+            let (replicas, basis) = propose_apa(apa, signal, mean, observation);
+            (activated(policy, replicas), basis)
+        }
+    }
+}
+
+/// The proposal of a total that is at least `mean`, if that is a raise.
+fn from_part(
+    policy: &Policy,
+    signal: &SignalPolicy,
+    mean: f64,
+    observation: &Observation,
+    rate: &RateLimits,
+) -> Option<(u32, Basis)> {
+    let replicas = match &policy.strategy {
+        Strategy::Kpa(_) => replicas_for(significant(mean / signal.target)).min(rate.ceiling),
+        Strategy::Apa(apa) => propose_apa(apa, signal, mean, observation).0,
+    };
+    (replicas > observation.spec_replicas).then_some((activated(policy, replicas), Basis::AtLeast { mean }))
 }
 
 fn activated(policy: &Policy, wanted: u32) -> u32 {
@@ -79,6 +123,22 @@ fn propose_kpa(
         None => Basis::Stable { mean },
     };
     (outcome.desired, basis)
+}
+
+/// A saturated utilisation or latency says nothing about how much is missing: then never below the count. Outside
+/// `kpa::step`, whose panic must not remember a count that nothing asked for.
+fn unless_saturated(
+    proposed: (u32, Basis),
+    signal: &SignalPolicy,
+    mean: f64,
+    observation: &Observation,
+) -> (u32, Basis) {
+    let current = observation.spec_replicas;
+    let ratio = significant(mean / signal.target / f64::from(observation.capacity.ready.max(1)));
+    if signal.kind == Kind::Additive || proposed.0 >= current || ratio <= SATURATED {
+        return proposed;
+    }
+    (current, Basis::Saturated { ratio })
 }
 
 fn propose_apa(

@@ -44,8 +44,12 @@ pub(crate) struct Fleet {
     pub(crate) start_time: Duration,
     /// The most pods that can be ready at an instant; the others do not start.
     pub(crate) places: Box<dyn Fn(Duration) -> usize>,
+    /// A pod without a place is refused this long after it would have been ready.
+    pub(crate) refused_after: Option<Duration>,
     /// A pod that never becomes ready.
     pub(crate) broken: Option<u128>,
+    /// A pod whose readiness comes and goes five times a second.
+    pub(crate) flapping: Option<u128>,
     /// How much a poll may come early or late.
     pub(crate) jitter: Duration,
     pub(crate) total: Box<dyn Fn(Duration) -> f64>,
@@ -75,7 +79,9 @@ impl Fleet {
             tick: SECOND,
             start_time: Duration::from_millis(300),
             places: Box::new(|_| usize::MAX),
+            refused_after: None,
             broken: None,
+            flapping: None,
             jitter: Duration::ZERO,
             total: Box::new(move |_| total),
             answer: Box::new(|_, _| Answer::Value),
@@ -135,10 +141,27 @@ impl Fleet {
         }
     }
 
+    /// The last pod is evicted, and created anew.
+    pub(crate) fn replace_pod(&mut self) {
+        let gone = self.pods.pop().unwrap();
+        self.facts.remove(gone.uid);
+        self.facts.ready_changed_at = self.now;
+        self.create_pod(self.now + self.start_time);
+    }
+
+    /// Another controller takes over: nothing is remembered.
+    pub(crate) fn take_over(&mut self) {
+        self.memory = Memory::new(&self.policy);
+        self.readings = Readings::default();
+        self.facts.ready_changed_at = self.now;
+        self.facts.spec_changed_at = self.now;
+    }
+
     /// Runs until `end` after the beginning.
     pub(crate) fn run_until(&mut self, end: Duration) {
         while self.elapsed() < end {
             self.become_ready();
+            self.flap();
             let heard = self.poll();
             let woken = self.decision.wake_at.is_some_and(|at| at <= self.now);
             if heard || woken || self.next_tick <= self.now {
@@ -156,12 +179,29 @@ impl Fleet {
         let mut taken = self.pods.iter().filter(|pod| pod.ready).count();
         for pod in &mut self.pods {
             let startable = taken < places && self.broken.is_none_or(|uid| pod.uid != PodUid(uid));
+            let refused = self.refused_after.is_some_and(|after| pod.ready_at + after <= self.now);
+            if !pod.ready && !startable && refused {
+                self.facts.insert(Pod { uid: pod.uid, state: PodState::Stuck });
+            }
             if !pod.ready && pod.ready_at <= self.now && startable {
                 pod.ready = true;
                 taken += 1;
                 self.facts.insert(Pod { uid: pod.uid, state: PodState::Ready { since: self.now } });
                 self.facts.ready_changed_at = self.now;
             }
+        }
+    }
+
+    fn flap(&mut self) {
+        let half_period = self.now.as_micros() / 100_000;
+        let Some(pod) = self.pods.iter_mut().find(|pod| Some(pod.uid.0) == self.flapping) else { return };
+        let ready = half_period.is_multiple_of(2);
+        if pod.ready != ready {
+            pod.ready = ready;
+            let since = self.now;
+            let state = if ready { PodState::Ready { since } } else { PodState::LostReadiness { since } };
+            self.facts.insert(Pod { uid: pod.uid, state });
+            self.facts.ready_changed_at = since;
         }
     }
 
