@@ -14,10 +14,46 @@ struct Scenario {
     apa: bool,
     replicas: u32,
     start_secs: u64,
+    /// Up, down, stable (or APA's) and panic window, in seconds.
+    windows_secs: [u64; 4],
     /// Seconds and level.
     levels: Vec<(u64, f64)>,
     /// Pod, from second, for seconds.
     faults: Vec<(u128, u64, u64)>,
+    /// Pods that can be ready at a time; the others are refused.
+    places: usize,
+}
+
+const DEFAULT_WINDOWS_SECS: [u64; 4] = [0, 300, 60, 10];
+
+/// The defaults, and everything down to no window at all: lowering is tried as often as it can be.
+fn windows() -> impl Strategy<Value = [u64; 4]> {
+    let varied = (
+        prop_oneof![Just(0), 1..30_u64],
+        prop_oneof![Just(0), 1..120_u64],
+        prop_oneof![Just(60), 6..200_u64],
+        1..30_u64,
+    );
+    prop_oneof![
+        1 => Just(DEFAULT_WINDOWS_SECS),
+        3 => varied.prop_map(|(up, down, stable, panic)| [up, down, stable, panic.min(stable)]),
+    ]
+}
+
+fn policy_of(scenario: &Scenario) -> Policy {
+    let [kpa, apa] = policies(1, 60);
+    let mut policy = if scenario.apa { apa } else { kpa };
+    let [up, down, stable, panic] = scenario.windows_secs.map(Duration::from_secs);
+    policy.up_window = up;
+    policy.down_window = down;
+    match &mut policy.strategy {
+        windlass_scaling::Strategy::Kpa(kpa) => {
+            kpa.stable_window = stable;
+            kpa.panic_window = panic;
+        }
+        windlass_scaling::Strategy::Apa(apa) => apa.window = stable,
+    }
+    policy
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -25,12 +61,14 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         any::<bool>(),
         1..20_u32,
         0..90_u64,
+        windows(),
         prop::collection::vec((0..500_u64, 0.0..900.0_f64), 1..5),
         prop::collection::vec((1..12_u128, 0..500_u64, 1..120_u64), 0..6),
+        prop_oneof![2 => Just(usize::MAX), 1 => 1..30_usize],
     )
-        .prop_map(|(apa, replicas, start_secs, mut levels, faults)| {
+        .prop_map(|(apa, replicas, start_secs, windows_secs, mut levels, faults, places)| {
             levels.sort_by_key(|(at, _)| *at);
-            Scenario { apa, replicas, start_secs, levels, faults }
+            Scenario { apa, replicas, start_secs, windows_secs, levels, faults, places }
         })
 }
 
@@ -42,9 +80,11 @@ fn level(levels: &[(u64, f64)], at: Duration) -> f64 {
 }
 
 fn run(scenario: &Scenario, until_secs: u64, shape: impl FnOnce(&mut Fleet)) -> Fleet {
-    let [kpa, apa] = policies(1, 60);
-    let mut fleet = Fleet::new(if scenario.apa { apa } else { kpa }, scenario.replicas, 0.0);
+    let mut fleet = Fleet::new(policy_of(scenario), scenario.replicas, 0.0);
     fleet.start_time = Duration::from_secs(scenario.start_secs);
+    let places = scenario.places;
+    fleet.places = Box::new(move |_| places);
+    fleet.refused_after = Some(Duration::from_secs(5));
     let levels = scenario.levels.clone();
     fleet.total = Box::new(move |at| level(&levels, at));
     let faults = scenario.faults.clone();
@@ -90,21 +130,35 @@ proptest! {
     }
 
     #[test]
-    fn the_same_writes_whatever_the_tick(scenario in scenario(), tick_ms in 50..1000_u64) {
-        let calm = Scenario { faults: Vec::new(), start_secs: scenario.start_secs.min(1), ..scenario };
+    fn the_same_raises_whatever_the_tick(scenario in scenario(), tick_ms in 50..1000_u64) {
+        let calm = Scenario {
+            faults: Vec::new(),
+            start_secs: scenario.start_secs.min(1),
+            places: usize::MAX,
+            windows_secs: DEFAULT_WINDOWS_SECS,
+            ..scenario
+        };
         let [a, b] = [1000, tick_ms].map(|ms| run(&calm, 450, |fleet| fleet.tick = Duration::from_millis(ms)));
-        prop_assert_eq!(a.written(), b.written(), "{:?} {:?}", &a.writes, &b.writes);
-        for ((at, _), (other, _)) in a.writes.iter().zip(&b.writes) {
+        // While a mean falls it is followed step by step, and the instants of the steps decide their size.
+        let [a, b] = [a, b].map(|fleet| {
+            let lowered = fleet.writes.iter().scan(calm.replicas, |last, (_, replicas)| {
+                Some(std::mem::replace(last, *replicas) > *replicas)
+            });
+            let raises = lowered.take_while(|lowered| !lowered).count();
+            fleet.writes[..raises].to_vec()
+        });
+        let replicas = |writes: &[(Duration, u32)]| writes.iter().map(|(_, replicas)| *replicas).collect::<Vec<_>>();
+        prop_assert_eq!(replicas(&a), replicas(&b), "{:?} {:?}", &a, &b);
+        for ((at, _), (other, _)) in a.iter().zip(&b) {
             // One tick; and a write that moves by a tick moves the next round by up to one interval.
-            prop_assert!(at.abs_diff(*other) <= Duration::from_secs(2), "{:?} {:?}", &a.writes, &b.writes);
+            prop_assert!(at.abs_diff(*other) <= Duration::from_secs(2), "{:?} {:?}", &a, &b);
         }
     }
 
     #[test]
     fn monotone_in_load(scenario in scenario(), factor in 1.0..3.0_f64) {
         // Open loop: both see the same pods, one of them more load.
-        let [kpa, apa] = policies(1, 60);
-        let policy = if scenario.apa { apa } else { kpa };
+        let policy = policy_of(&scenario);
         let facts = {
             let mut facts = Facts::new(scenario.replicas, Instant::ZERO);
             facts.set_pods((1..=u128::from(scenario.replicas)).map(|uid| Pod {
