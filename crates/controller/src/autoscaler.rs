@@ -301,7 +301,11 @@ impl Active {
                 member.silence = None;
                 let pairs = page.signals.iter().zip(values);
                 pairs.fold(false, |any, (&signal, value)| {
-                    value.is_some_and(|value| self.readings.record(uid, signal, value, taken)) || any
+                    let recorded = value.is_some_and(|value| {
+                        let since = clock.at(value.since);
+                        self.readings.record_over(uid, signal, value.value, since, taken)
+                    });
+                    recorded || any
                 })
             }
         }

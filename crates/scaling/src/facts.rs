@@ -112,6 +112,8 @@ pub struct Reading {
     pub value: f64,
     /// When it was taken: the value is at least as new. The caller says when it was asked for.
     pub received: Instant,
+    /// Where what it tells of begins: for a rate the reading before it, else `received`.
+    pub since: Instant,
 }
 
 /// The newest reading per pod and signal.
@@ -122,13 +124,25 @@ pub struct Readings {
 }
 
 impl Readings {
-    /// Keeps the newest reading of a signal from a pod. A value that is NaN, infinite or negative is no reading:
-    /// it is refused (`false`), and what was known stays and grows old.
+    /// Keeps the newest reading of a signal from a pod, as [`Self::record_over`] does, of a value that tells of one instant.
     pub fn record(&mut self, pod: PodUid, signal: u8, value: f64, received: Instant) -> bool {
+        self.record_over(pod, signal, value, received, received)
+    }
+
+    /// Keeps the newest reading of a signal from a pod: a mean or a rate from `since` to `received`. A value that is NaN, infinite or negative is no reading:
+    /// it is refused (`false`), and what was known stays and grows old.
+    pub fn record_over(
+        &mut self,
+        pod: PodUid,
+        signal: u8,
+        value: f64,
+        since: Instant,
+        received: Instant,
+    ) -> bool {
         if !value.is_finite() || value < 0.0 {
             return false;
         }
-        let reading = Reading { value, received };
+        let reading = Reading { value, received, since };
         match self.newest.binary_search_by_key(&(pod, signal), |(key, _)| *key) {
             Ok(at) => self.newest[at].1 = reading,
             Err(at) => self.newest.insert(at, ((pod, signal), reading)),
@@ -159,7 +173,10 @@ mod tests {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
             assert!(!readings.record(PodUid(1), 0, value, Instant::from_micros(9)), "{value}");
         }
-        assert_eq!(readings.get(PodUid(1), 0), Some(Reading { value: 7.0, received: Instant::ZERO }));
+        assert_eq!(
+            readings.get(PodUid(1), 0),
+            Some(Reading { value: 7.0, received: Instant::ZERO, since: Instant::ZERO })
+        );
         readings.retain(|_| false);
         assert_eq!(readings.get(PodUid(1), 0), None);
     }

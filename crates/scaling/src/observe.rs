@@ -142,6 +142,8 @@ struct Tally {
     /// Sum over the pods that were ready for the whole fresh span.
     steady_sum: f64,
     oldest_fresh: Option<Instant>,
+    /// The earliest that a fresh reading tells of.
+    tells_since: Option<Instant>,
     newest: Option<Instant>,
 }
 
@@ -164,7 +166,7 @@ impl Tally {
                     match newest {
                         Some(reading) if now - reading.received <= fresh_span => {
                             tally.add_fresh(reading);
-                            if now - since > fresh_span && reading.received > facts.spec_changed_at {
+                            if now - since > fresh_span && reading.since > facts.spec_changed_at {
                                 tally.steady_sum += reading.value;
                             }
                         }
@@ -192,6 +194,7 @@ impl Tally {
         self.fresh += 1;
         self.fresh_sum += reading.value;
         self.oldest_fresh = Some(self.oldest_fresh.map_or(reading.received, |t| t.min(reading.received)));
+        self.tells_since = Some(self.tells_since.map_or(reading.since, |t| t.min(reading.since)));
     }
 
     fn add_unheard(&mut self, unheard: Duration, fresh_span: Duration, last: Option<Reading>, target: f64) {
@@ -221,10 +224,12 @@ impl Tally {
         significant(scaled.max(filled))
     }
 
-    /// Every pod that can be heard was heard after `marker`.
-    fn is_round_after(&self, marker: Option<Instant>) -> bool {
+    /// Every pod that can be heard was heard after the last round, and tells of nothing before the last change: a rate
+    /// that reaches back before it would count load that is at the new pod now.
+    fn is_round_after(&self, last_round: Option<Instant>, changed_at: Instant) -> bool {
         self.pending == 0
-            && self.oldest_fresh.is_some_and(|oldest| marker.is_none_or(|marker| oldest > marker))
+            && self.oldest_fresh.is_some_and(|oldest| last_round.is_none_or(|last| oldest > last))
+            && self.tells_since.is_some_and(|since| since > changed_at)
     }
 }
 
@@ -238,7 +243,7 @@ fn observe_signal(
 ) -> SignalObservation {
     debug_assert!(signal.target > 0.0, "a policy's targets are above 0");
     let before = memory.last_round().map(|(at, _)| at);
-    if tally.is_round_after(before.max(Some(facts.changed_at()))) {
+    if tally.is_round_after(before, facts.changed_at()) {
         // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
         let gap = policy.fresh_span() + policy.base_interval;
         memory.record_round(tally.newest.unwrap_or(now), tally.total(), gap);
@@ -387,5 +392,25 @@ mod tests {
         // Below half coverage nothing is scaled up by coverage.
         check(&[(1, 64_000, 90.0)], &[60_000, 64_000], Health::Observed, Some(130.0));
         check(&[(1, 60_000, 30.0)], &[60_000, 64_000], Health::Blind, None);
+    }
+
+    /// The second pod became ready at 10 s. Its neighbour's rate over the second before is still of the whole load.
+    #[test]
+    fn a_rate_that_reaches_back_before_a_change_makes_no_round() {
+        let policy = Policy::kpa("tokens", crate::Kind::Additive, 20.0, 1..=10);
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut facts = Facts::new(2, Instant::ZERO);
+        facts.insert(Pod { uid: PodUid(1), state: PodState::Ready { since: Instant::ZERO } });
+        facts.insert(Pod { uid: PodUid(2), state: PodState::Ready { since: at(10_000) } });
+        facts.ready_changed_at = at(10_000);
+        let (mut memory, mut known) = (Memory::new(&policy), Readings::default());
+        let mut total = |since: [u64; 2], value: [f64; 2], now: u64| {
+            for ((uid, since), value) in (1..).zip(since).zip(value) {
+                known.record_over(PodUid(uid), 0, value, at(since), at(now));
+            }
+            observe(&policy, &facts, &known, &mut memory, at(now)).signals[0].total
+        };
+        assert_eq!(total([9_600, 10_100], [70.0, 50.0], 10_600), None);
+        assert_eq!(total([10_600, 10_600], [50.0, 50.0], 11_600), Some(100.0));
     }
 }

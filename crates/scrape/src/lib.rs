@@ -8,7 +8,7 @@ mod error;
 mod poller;
 
 pub use error::ScrapeError;
-pub use poller::{Endpoint, Outcome, PolledPod, Poller, Schedule};
+pub use poller::{Endpoint, Outcome, PolledPod, Poller, Schedule, Value};
 
 /// The largest page that is read, in bytes.
 pub const PAGE_LIMIT: usize = 4 << 20;

@@ -53,9 +53,18 @@ impl Schedule {
 pub struct Outcome {
     /// When the page was asked for: what it says is at least as new.
     pub asked: Instant,
-    /// One entry per wanted metric: its value, in the metric's unit (counters as their rate per second); `None` where
-    /// the page does not have it, or a counter's rate is not known yet. Or why there are none at all.
-    pub values: Result<Vec<Option<f64>>, ScrapeError>,
+    /// One entry per wanted metric; `None` where the page does not have it, or a counter's rate is not known yet. Or why
+    /// there are none at all.
+    pub values: Result<Vec<Option<Value>>, ScrapeError>,
+}
+
+/// The value of one metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Value {
+    /// In the metric's unit; counters as their rate per second.
+    pub value: f64,
+    /// Where what it tells of begins: for a rate when the page before was asked for, else when this one was.
+    pub since: Instant,
 }
 
 /// Polls one endpoint until it is dropped.
@@ -97,7 +106,8 @@ pub struct PolledPod {
     deadline: Duration,
     wanted: Arc<Wanted>,
     client: Client,
-    rates: Vec<CounterRate>,
+    /// Each counter, and when the page of its last reading was asked for.
+    rates: Vec<(CounterRate, Instant)>,
     first: Instant,
     readings: Vec<Option<Reading>>,
 }
@@ -108,7 +118,7 @@ impl PolledPod {
         Self {
             endpoint,
             deadline: interval * 9 / 10,
-            rates: vec![CounterRate::default(); wanted.len()],
+            rates: vec![(CounterRate::default(), Instant::now()); wanted.len()],
             wanted,
             client: Client::default(),
             first: Instant::now(),
@@ -122,7 +132,7 @@ impl PolledPod {
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
-                Ok(()) => Ok(self.values(Instant::now())),
+                Ok(()) => Ok(self.values(asked, Instant::now())),
                 Err(error) => Err(error.into()),
             },
             Ok(Err(error)) => Err(error),
@@ -150,13 +160,16 @@ impl PolledPod {
         }
     }
 
-    fn values(&mut self, received: Instant) -> Vec<Option<f64>> {
+    fn values(&mut self, asked: Instant, received: Instant) -> Vec<Option<Value>> {
         let at = received - self.first;
         let pairs = self.readings.iter().zip(&mut self.rates);
         pairs
-            .map(|(reading, rate)| match reading.as_ref()?.sample {
-                Sample::Gauge(value) => Some(value),
-                Sample::Counter(count) => rate.push(count, at),
+            .map(|(reading, (rate, counted))| match reading.as_ref()?.sample {
+                Sample::Gauge(value) => Some(Value { value, since: asked }),
+                Sample::Counter(count) => {
+                    let since = std::mem::replace(counted, asked);
+                    rate.push(count, at).map(|value| Value { value, since })
+                }
             })
             .collect()
     }

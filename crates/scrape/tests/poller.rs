@@ -110,7 +110,9 @@ fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outc
 
 fn shown(outcome: &Outcome) -> String {
     match &outcome.values {
-        Ok(values) => format!("{values:?}"),
+        Ok(values) => {
+            format!("{:?}", values.iter().map(|value| value.map(|value| value.value)).collect::<Vec<_>>())
+        }
         Err(error) => error.class().to_owned(),
     }
 }
@@ -194,9 +196,12 @@ async fn counters_are_rates_once_two_readings_are_there() {
     }
     let (address, _connections) = serve(counting).await;
     let (_poller, mut outcomes) = poll(address);
-    assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]");
-    let rate = outcomes.recv().await.unwrap().values.unwrap()[0].unwrap();
-    assert!(rate > 0.0, "{rate}");
+    let first = outcomes.recv().await.unwrap();
+    assert_eq!(shown(&first), "[None, None]");
+    let second = outcomes.recv().await.unwrap();
+    let rate = second.values.unwrap()[0].unwrap();
+    assert!(rate.value > 0.0, "{rate:?}");
+    assert_eq!(rate.since, first.asked, "a rate tells of the time since the page before");
     assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]", "the counter fell");
 }
 

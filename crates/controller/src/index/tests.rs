@@ -105,8 +105,9 @@ impl World {
     }
 
     fn read(&mut self, number: u32, value: f64) {
-        let values = Ok(vec![Some(value)]);
-        let outcome = Outcome { asked: TokioInstant::now(), values };
+        let asked = TokioInstant::now();
+        let values = Ok(vec![Some(windlass_scrape::Value { value, since: asked })]);
+        let outcome = Outcome { asked, values };
         self.index.polled(
             &key(),
             PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),
