@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
+/// At the very end of a term nothing is begun any more; it is renewed or over after about this.
+const NOT_LEADING_PAUSE: Duration = Duration::from_millis(250);
 
 thread_local! {
     static DECIDING: Cell<bool> = const { Cell::new(false) };
@@ -152,6 +154,8 @@ pub(crate) struct Autoscaler {
     pub(crate) object: Arc<PodAutoscaler>,
     pub(crate) state: Result<Box<Active>, Vec<SpecError>>,
     pub(crate) history: VecDeque<ScalingRecord>,
+    /// The history is our own. Until we scaled, the object's status knows best: another may lead, or have led a moment ago.
+    pub(crate) remembers: bool,
     /// When the target is decided next, at the latest.
     pub(crate) due: Option<Instant>,
 }
@@ -239,8 +243,8 @@ impl Active {
         self.scale = scale;
     }
 
-    /// Makes facts and pollers of the members as they are now.
-    pub(crate) fn refresh_facts(&mut self, key: &Key, sink: &Sink, now: Instant) {
+    /// Makes facts of the members as they are now, and pollers if there is a sink for what they bring.
+    pub(crate) fn refresh_facts(&mut self, key: &Key, sink: Option<&Sink>, now: Instant) {
         let ready_before = ready(self.facts.pods());
         let own = || self.members.values().filter(|member| member.counts());
         let pods: Vec<Pod> =
@@ -255,6 +259,15 @@ impl Active {
         }
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
+        match sink {
+            Some(sink) => self.sync_pollers(key, sink),
+            None => self.pollers.clear(),
+        }
+    }
+
+    /// The term begins: whatever was observed before is not known to be without a gap.
+    pub(crate) fn lead(&mut self, key: &Key, sink: &Sink) {
+        self.memory.listen_anew();
         self.sync_pollers(key, sink);
     }
 
@@ -356,6 +369,12 @@ impl Active {
         })
     }
 
+    /// How many pages are polled.
+    #[cfg(test)]
+    pub(crate) fn polls(&self) -> usize {
+        self.pollers.len()
+    }
+
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
         windlass_api::explain::account(&self.decision, &self.resolved.policy, now)
@@ -389,6 +408,12 @@ impl Active {
         }
     }
 
+    /// Nothing was written, or not to our knowledge, for no fault of the target.
+    pub(crate) fn not_leading(&mut self, now: Instant) {
+        self.writing = false;
+        self.write_not_before = now + NOT_LEADING_PAUSE;
+    }
+
     /// Somebody else changed the count meanwhile: nothing was written, and nothing is wrong.
     pub(crate) fn overtaken(&mut self, current: u32, now: Instant) {
         self.writing = false;
@@ -406,6 +431,7 @@ impl PageId {
 
 impl Autoscaler {
     pub(crate) fn remember(&mut self, record: ScalingRecord) {
+        self.remembers = true;
         while self.history.len() >= MAX_HISTORY {
             self.history.pop_front();
         }

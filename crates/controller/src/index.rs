@@ -1,6 +1,8 @@
 //! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
 //! writes, each of which ends in the decisions that follow from it.
 
+mod term;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::autoscaler::{
 };
 use crate::clock::Clock;
 use crate::pod::{ControllerRef, PodEntry};
+use term::{Phase, history_of};
 
 /// What others have to do after a change of the index.
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub(crate) struct Index {
     sink: Sink,
     tasks: Box<dyn Fn(Task) + Send>,
     origin: tokio::time::Instant,
+    phase: Phase,
 }
 
 impl Index {
@@ -88,6 +92,7 @@ impl Index {
             sink,
             tasks,
             origin: tokio::time::Instant::now(),
+            phase: Phase::Following,
         }
     }
 
@@ -107,7 +112,10 @@ impl Index {
         };
         let autoscaler = match known {
             // Our own status echoes.
-            Some(known) if same_spec(&known) => Autoscaler { object: Arc::new(object), ..known },
+            Some(known) if same_spec(&known) => {
+                let history = if known.remembers { known.history } else { history_of(&object) };
+                Autoscaler { object: Arc::new(object), history, ..known }
+            }
             known => {
                 self.status_due.insert(key.clone());
                 self.read_spec(&key, object, known)
@@ -119,15 +127,15 @@ impl Index {
 
     fn read_spec(&mut self, key: &Key, object: PodAutoscaler, known: Option<Autoscaler>) -> Autoscaler {
         let (history, active) = match known {
-            Some(known) => (Some(known.history), known.state.ok()),
+            Some(known) => (known.remembers.then_some(known.history), known.state.ok()),
             None => (None, None),
         };
-        let written = object.status.as_ref().map(|status| status.scaling_history.clone());
-        let history = history.unwrap_or_else(|| written.unwrap_or_default().into());
+        let remembers = history.is_some();
+        let history = history.unwrap_or_else(|| history_of(&object));
         let state = resolve(&object).map(|resolved| match active {
             Some(mut active) if active.resolved.target == resolved.target => {
                 active.adapt(resolved);
-                active.refresh_facts(key, &self.sink, self.clock.now());
+                active.refresh_facts(key, self.phase.leads().then_some(&self.sink), self.clock.now());
                 active
             }
             _ => {
@@ -152,7 +160,7 @@ impl Index {
                 tracing::warn!(podautoscaler = %key, errors, "spec is not valid; the target is left alone");
             }
         }
-        Autoscaler { object: Arc::new(object), state, history, due: None }
+        Autoscaler { object: Arc::new(object), state, history, remembers, due: None }
     }
 
     pub(crate) fn delete_autoscaler(&mut self, key: &Key) {
@@ -251,7 +259,7 @@ impl Index {
             return;
         };
         change(active);
-        active.refresh_facts(key, &self.sink, self.clock.now());
+        active.refresh_facts(key, self.phase.leads().then_some(&self.sink), self.clock.now());
         self.status_due.insert(key.clone());
         self.decide(key);
     }
@@ -454,6 +462,9 @@ impl Index {
     }
 
     fn decide(&mut self, key: &Key) {
+        if !self.leads() {
+            return;
+        }
         let now = self.clock.now();
         let Some(autoscaler) = self.autoscalers.get_mut(key) else { return };
         if let Some(due) = autoscaler.due.take() {

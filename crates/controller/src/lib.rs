@@ -6,6 +6,8 @@
 mod autoscaler;
 mod clock;
 mod index;
+mod leadership;
+mod lease;
 mod pod;
 mod reads;
 mod selector;
@@ -15,15 +17,30 @@ mod watches;
 mod write;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use autoscaler::is_deciding;
 use clock::Clock;
 use index::Index;
+pub use leadership::Leadership;
+pub use lease::{Election, Loss, Timing, TimingError};
+pub use watches::with_timeouts;
+
+/// How a controller runs.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The election to stand in; without one this controller leads from the start, and must be the only one.
+    pub election: Option<Election>,
+    /// Which `PodAutoscaler`s are this controller's, as a label selector; none: all.
+    pub selector: Option<String>,
+}
 
 /// What the tasks of a controller share.
 struct Shared {
@@ -31,15 +48,24 @@ struct Shared {
     clock: Clock,
     /// Single reads under way at most: a start with thousands of targets must not be a storm.
     reads: Semaphore,
+    leadership: watch::Receiver<Leadership>,
 }
 
 /// Single reads of the API server at a time.
 const READS_AT_A_TIME: usize = 64;
+/// At the end, writes under way and then the last statuses are waited for this long each.
+const DRAIN: Duration = Duration::from_secs(5);
 
-/// Runs the controller until `shutdown` completes. Fails only if one of its tasks ends, which none does unless it
-/// panicked: then the process must not go on as if nothing had happened.
-pub async fn run(client: Client, shutdown: impl Future<Output = ()>) -> Result<(), ControllerError> {
+/// Runs the controller until `shutdown` completes; then ends what is under way and gives leadership back. Fails only if
+/// leadership was lost, or one of its tasks ends, which none does unless it panicked: then the process must not go on
+/// as if nothing had happened.
+pub async fn run(
+    client: Client,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ControllerError> {
     let clock = Clock::start();
+    let (lead, leadership) = watch::channel(Leadership::default());
     let (requests, tasks) = mpsc::unbounded_channel();
     let shared = Arc::new_cyclic(|weak: &Weak<Shared>| {
         let weak = weak.clone();
@@ -54,21 +80,68 @@ pub async fn run(client: Client, shutdown: impl Future<Output = ()>) -> Result<(
             index: Mutex::new(Index::new(clock, sink, ask)),
             clock,
             reads: Semaphore::new(READS_AT_A_TIME),
+            leadership: leadership.clone(),
         }
     });
     let mut running = JoinSet::new();
-    running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared)));
+    running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared), options.selector));
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
-    let writer = write::Writer::new(client.clone());
-    running.spawn(status::write_statuses(writer.clone(), Arc::clone(&shared)));
-    running.spawn(tasks::perform(client, writer, shared, tasks));
-    tokio::select! {
+    running.spawn(tasks::begin_leading(Arc::clone(&shared)));
+    let writer = write::Writer::new(client.clone(), leadership::Gate::new(leadership, clock));
+    let ending = Ending::default();
+    let statuses = status::write_statuses(writer.clone(), Arc::clone(&shared), ending.flush.clone());
+    running.spawn(ending.statuses.track_future(statuses));
+    running.spawn(tasks::perform(client.clone(), writer, Arc::clone(&shared), tasks, ending.writes.clone()));
+    let resign = CancellationToken::new();
+    let standing = lease::stand_or_lead(client, options.election, clock, lead, resign.clone());
+    let mut standing = AbortOnDropHandle::new(tokio::spawn(standing));
+    let outcome = tokio::select! {
         () = shutdown => Ok(()),
         ended = running.join_next() => Err(match ended {
             Some(Err(error)) => ControllerError::Task(error),
             _ => ControllerError::Ended,
         }),
+        ended = &mut standing => Err(ended_standing(ended)),
+    };
+    shared.index.lock().stop();
+    outcome?;
+    tokio::select! {
+        () = ending.finish() => {}
+        // No write is let through any more, and there is nothing to give back.
+        ended = &mut standing => return Err(ended_standing(ended)),
+    }
+    resign.cancel();
+    standing.await.map_err(ControllerError::Task)?.map_err(ControllerError::Leadership)
+}
+
+fn ended_standing(ended: Result<Result<(), Loss>, tokio::task::JoinError>) -> ControllerError {
+    match ended {
+        Ok(Ok(())) => ControllerError::Ended,
+        Ok(Err(loss)) => ControllerError::Leadership(loss),
+        Err(error) => ControllerError::Task(error),
+    }
+}
+
+/// What is finished before leadership is given back.
+#[derive(Default)]
+struct Ending {
+    writes: TaskTracker,
+    flush: CancellationToken,
+    statuses: TaskTracker,
+}
+
+impl Ending {
+    async fn finish(&self) {
+        self.writes.close();
+        if tokio::time::timeout(DRAIN, self.writes.wait()).await.is_err() {
+            tracing::warn!(writes = self.writes.len(), "writes under way are given up");
+        }
+        self.flush.cancel();
+        self.statuses.close();
+        if tokio::time::timeout(DRAIN, self.statuses.wait()).await.is_err() {
+            tracing::warn!("the last statuses are given up");
+        }
     }
 }
 
@@ -81,4 +154,7 @@ pub enum ControllerError {
     /// One of its tasks returned, which none should.
     #[error("a task of the controller ended")]
     Ended,
+    /// It does not lead any more. A new start is the clean way back to following.
+    #[error("leadership was lost, and with it the right to scale: {0}; start again to follow")]
+    Leadership(#[source] Loss),
 }

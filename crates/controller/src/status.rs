@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tokio_util::sync::CancellationToken;
 use windlass_api::status::{CapacityStatus, DecisionStatus, SignalStatus};
 use windlass_api::{PodAutoscalerStatus, Source, SpecError};
 use windlass_scaling::{Health, Instant};
@@ -14,7 +15,7 @@ use windlass_scaling::{Health, Instant};
 use crate::Shared;
 use crate::autoscaler::{Active, Autoscaler, Key, Membership};
 use crate::clock::Clock;
-use crate::write::Writer;
+use crate::write::{WriteError, Writer, WrittenOver};
 
 /// How often changed statuses are written, and how many at a time.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -37,41 +38,81 @@ struct Essence {
     changes: usize,
 }
 
-/// Writes the statuses that changed, for ever.
-pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>) {
-    let mut written: HashMap<Key, (Essence, PodAutoscalerStatus)> = HashMap::new();
+/// What was written last about an object, and over which version.
+struct Written {
+    essence: Essence,
+    status: PodAutoscalerStatus,
+    /// The object's version as the watch knew it, and the version the write made of it.
+    over: Option<String>,
+    made: Option<String>,
+}
+
+/// A status to be written.
+struct Change {
+    key: Key,
+    essence: Essence,
+    status: PodAutoscalerStatus,
+    /// As the watch knows it.
+    known: Option<String>,
+    over: WrittenOver,
+}
+
+/// Writes the statuses that changed while we lead; once more at `stop`, and that is the end.
+pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut written: HashMap<Key, Written> = HashMap::new();
     let mut failing: HashMap<Key, (tokio::time::Instant, Duration)> = HashMap::new();
-    loop {
-        tokio::time::sleep(INTERVAL).await;
-        let mut changed = changed(&shared, &mut written);
-        let now = tokio::time::Instant::now();
-        // Asked for again by the next decision, at the latest in a second.
-        changed.retain(|(key, ..)| failing.get(key).is_none_or(|(not_before, _)| *not_before <= now));
-        let calls = changed.into_iter().map(|(key, essence, status)| async {
-            let outcome = writer.status(&key, &status).await;
-            (key, essence, status, outcome)
-        });
-        let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
-        while let Some((key, essence, status, outcome)) = outcomes.next().await {
-            match outcome {
-                Ok(()) => {
-                    failing.remove(&key);
-                    written.insert(key, (essence, status));
-                }
-                Err(error) => {
-                    tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
-                    let backoff =
-                        failing.get(&key).map_or(BACKOFF, |(_, last)| (*last * 2).min(LONGEST_BACKOFF));
-                    failing.insert(key, (now + backoff, backoff));
-                }
-            }
+    let mut stopped = false;
+    while !stopped {
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = stop.cancelled() => stopped = true,
+        }
+        if writer.leads() {
+            write_changed(&writer, &shared, &mut written, &mut failing).await;
         }
     }
 }
 
-type Written = HashMap<Key, (Essence, PodAutoscalerStatus)>;
+async fn write_changed(
+    writer: &Writer,
+    shared: &Shared,
+    written: &mut HashMap<Key, Written>,
+    failing: &mut HashMap<Key, (tokio::time::Instant, Duration)>,
+) {
+    let now = tokio::time::Instant::now();
+    let (changed, later): (Vec<_>, Vec<_>) = changed(shared, written)
+        .into_iter()
+        .partition(|change| failing.get(&change.key).is_none_or(|(not_before, _)| *not_before <= now));
+    let mut again: Vec<Key> = later.into_iter().map(|change| change.key).collect();
+    let calls = changed.into_iter().map(|change| async {
+        let outcome = writer.status(&change.key, &change.over, &change.status).await;
+        (change, outcome)
+    });
+    let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
+    while let Some((Change { key, essence, status, known, .. }, outcome)) = outcomes.next().await {
+        match outcome {
+            Ok(made) => {
+                failing.remove(&key);
+                written.insert(key, Written { essence, status, over: known, made });
+                continue;
+            }
+            Err(WriteError::NotLeading) => {}
+            Err(error) => {
+                // A conflict means that the watch has not brought the newest version yet.
+                let first = if error.is_conflict() { INTERVAL } else { BACKOFF };
+                let backoff = failing.get(&key).map_or(first, |(_, last)| (*last * 2).min(LONGEST_BACKOFF));
+                if backoff >= BACKOFF {
+                    tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
+                }
+                failing.insert(key.clone(), (now + backoff, backoff));
+            }
+        }
+        again.push(key);
+    }
+    shared.index.lock().status_due.extend(again);
+}
 
-fn changed(shared: &Shared, written: &mut Written) -> Vec<(Key, Essence, PodAutoscalerStatus)> {
+fn changed(shared: &Shared, written: &mut HashMap<Key, Written>) -> Vec<Change> {
     let mut index = shared.index.lock();
     let due = std::mem::take(&mut index.status_due);
     if written.len() > index.autoscalers.len() {
@@ -80,13 +121,19 @@ fn changed(shared: &Shared, written: &mut Written) -> Vec<(Key, Essence, PodAuto
     let mut changed = Vec::new();
     for key in due {
         let Some(autoscaler) = index.autoscalers.get(&key) else { continue };
-        let own = written.get(&key).filter(|(essence, _)| essence.uid == autoscaler.object.metadata.uid);
-        let before = own.map(|(_, status)| status).or(autoscaler.object.status.as_ref());
+        let metadata = &autoscaler.object.metadata;
+        let own = written.get(&key).filter(|own| own.essence.uid == metadata.uid);
+        let before = own.map(|own| &own.status).or(autoscaler.object.status.as_ref());
         let status = status_of(autoscaler, before, &index.clock);
         let essence = essence_of(autoscaler, &status);
-        if written.get(&key).is_none_or(|(before, _)| *before != essence) {
-            changed.push((key, essence, status));
+        if own.is_some_and(|own| own.essence == essence) {
+            continue;
         }
+        let known = metadata.resource_version.clone();
+        // Until the watch shows our own write, the newest version we know is the one that it made.
+        let echoed = own.filter(|own| own.over == known).map_or(&known, |own| &own.made);
+        let over = WrittenOver { uid: metadata.uid.clone(), resource_version: echoed.clone() };
+        changed.push(Change { key, essence, status, known, over });
     }
     changed
 }

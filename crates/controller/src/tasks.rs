@@ -10,9 +10,10 @@ use kube::runtime::events::EventType;
 use kube::{Client, Resource};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::task::TaskTracker;
 use windlass_api::status::ScalingRecord;
 
-use crate::autoscaler::{Key, ScaleRequest};
+use crate::autoscaler::{Active, Key, ScaleRequest};
 use crate::index::Task;
 use crate::write::{WriteError, Writer};
 use crate::{Shared, reads, watches};
@@ -30,12 +31,27 @@ pub(crate) async fn tick(shared: Arc<Shared>) {
     }
 }
 
-/// Performs tasks as they come. A panic in one of them is the controller's.
+/// Lets the index begin when this process leads, and stop at once when it does not any more.
+pub(crate) async fn begin_leading(shared: Arc<Shared>) {
+    let mut leadership = shared.leadership.clone();
+    let began = leadership.wait_for(|leadership| leadership.leading).await.is_ok();
+    if began {
+        shared.index.lock().lead();
+        if leadership.wait_for(|leadership| !leadership.leading).await.is_ok() {
+            shared.index.lock().stop();
+        }
+    }
+    // Who ends the process is whoever ended leadership.
+    std::future::pending::<()>().await;
+}
+
+/// Performs tasks as they come. A panic in one of them is the controller's. `under_way` are the writes.
 pub(crate) async fn perform(
     client: Client,
     writer: Writer,
     shared: Arc<Shared>,
     mut tasks: UnboundedReceiver<Task>,
+    under_way: TaskTracker,
 ) {
     let mut running = JoinSet::new();
     let mut scale_reads: HashMap<Key, AbortHandle> = HashMap::new();
@@ -66,8 +82,10 @@ pub(crate) async fn perform(
             Some(Task::ReadOwner { namespace, object }) => {
                 running.spawn(reads::read_owner(client, shared, namespace, object));
             }
+            // Decided in a term that is over.
+            Some(Task::Scale(_)) if !shared.index.lock().leads() => {}
             Some(Task::Scale(request)) => {
-                running.spawn(scale(writer.clone(), shared, *request));
+                running.spawn(under_way.track_future(scale(writer.clone(), shared, *request)));
             }
         }
     }
@@ -99,6 +117,12 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
                 writer.event(object, EventType::Normal, "SuccessfulRescale", &text).await;
             }
         }
+        Err(WriteError::NotLeading) => {
+            tracing::info!(podautoscaler = %key, from, to, "not scaled: another controller leads, or soon will");
+            note(&shared, &request, None, Active::not_leading);
+            // If the term is renewed all the same: a write that was cut off may have been made.
+            shared.index.lock().read_scale_again(key);
+        }
         Err(WriteError::Overtaken(current)) => {
             tracing::info!(podautoscaler = %key, from, to, current, "not scaled: the count was changed meanwhile");
             note(&shared, &request, None, |active, now| active.overtaken(current, now));
@@ -124,7 +148,7 @@ fn note(
     shared: &Shared,
     request: &ScaleRequest,
     record: Option<ScalingRecord>,
-    change: impl FnOnce(&mut crate::autoscaler::Active, windlass_scaling::Instant),
+    change: impl FnOnce(&mut Active, windlass_scaling::Instant),
 ) {
     shared.index.lock().after_write(&request.key, |autoscaler, now| {
         let scale = autoscaler.state.as_ref().ok().and_then(|active| active.scale.as_ref().ok());

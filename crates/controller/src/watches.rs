@@ -22,6 +22,29 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon a kind that was not served is looked for again.
 const KIND_RETRY: Duration = Duration::from_secs(10);
 
+/// The API server ends a watch after this; the watcher waits 5 s longer for an event. It is how long a connection that
+/// died silently goes unnoticed, and a new watch from where the last one ended costs next to nothing.
+const WATCH_TIMEOUT: u32 = 60;
+/// Nothing was read for this long: longer than any watch is silent. It ends lists that hang.
+const READ_TIMEOUT: Duration = Duration::from_secs(75);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The configuration of a client whose calls all end, whatever the network does. kube's own has no read time-out.
+#[must_use]
+pub fn with_timeouts(mut config: kube::Config) -> kube::Config {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Otherwise the time a pooled connection was idle would count.
+    config.reset_reader_on_write = true;
+    config.write_timeout = Some(WRITE_TIMEOUT);
+    config
+}
+
+fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_TIMEOUT)
+}
+
 /// Follows a watch for ever; errors are logged and retried with back-off by the watcher.
 async fn follow<K>(
     what: &str,
@@ -38,9 +61,11 @@ async fn follow<K>(
     }
 }
 
-pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>) {
+/// Watches the `PodAutoscaler`s that the label selector selects, or all.
+pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>, selector: Option<String>) {
     let api: Api<DeserializeGuard<PodAutoscaler>> = Api::all(client);
-    let stream = watcher(api, watcher::Config::default()).default_backoff();
+    let config = selector.iter().fold(watching(), |config, selector| config.labels(selector));
+    let stream = watcher(api, config).default_backoff();
     let mut listed = HashSet::new();
     let key = |object: &DeserializeGuard<PodAutoscaler>| Key {
         namespace: object.namespace().unwrap_or_default(),
@@ -67,7 +92,7 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>) {
 }
 
 pub(crate) async fn watch_pods(client: Client, shared: Arc<Shared>) {
-    let stream = watcher(Api::<Pod>::all(client), watcher::Config::default()).default_backoff();
+    let stream = watcher(Api::<Pod>::all(client), watching()).default_backoff();
     let mut listed = HashSet::new();
     follow("pods", stream, |event| {
         let mut index = shared.index.lock();
@@ -100,7 +125,7 @@ pub(crate) async fn watch_kind(client: Client, shared: Arc<Shared>, kind: GroupV
     };
     shared.index.lock().kind_resolved(&kind, Ok(resource.clone()));
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
-    let stream = watcher(api, watcher::Config::default()).default_backoff();
+    let stream = watcher(api, watching()).default_backoff();
     let mut listed = HashSet::new();
     let name = |object: &PartialObjectMeta<DynamicObject>| {
         (object.namespace().unwrap_or_default(), object.name_any())

@@ -1,7 +1,10 @@
-//! Every write to the API server: replicas, status, events. Nothing else in the product writes.
+//! Every write to the API server: replicas, status, events, the Lease. Nothing else in the product writes.
+//!
+//! All but the Lease are the leader's alone: a write is begun only if its time-out ends before the term does.
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
@@ -12,6 +15,7 @@ use thiserror::Error;
 use windlass_api::{PodAutoscaler, PodAutoscalerStatus};
 
 use crate::autoscaler::{Key, ScaleRequest};
+use crate::leadership::Gate;
 use crate::watches::CALL_TIMEOUT;
 
 /// Who writes, as `kubectl get --show-managed-fields` and `kubectl describe` name it.
@@ -35,8 +39,25 @@ pub(crate) enum WriteError {
     Replaced,
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// We do not lead, or the term ended under the write: whoever leads decides anew. Nothing is wrong with the object.
+    #[error("this controller does not lead")]
+    NotLeading,
     #[error(transparent)]
     Api(#[from] kube::Error),
+}
+
+impl WriteError {
+    /// Whether the object changed since it was read.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
+    }
+}
+
+/// Which version of an object a write is meant for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrittenOver {
+    pub(crate) uid: Option<String>,
+    pub(crate) resource_version: Option<String>,
 }
 
 /// The one who writes.
@@ -44,19 +65,28 @@ pub(crate) enum WriteError {
 pub(crate) struct Writer {
     client: Client,
     recorder: Recorder,
-}
-
-async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(WriteError::Timeout(CALL_TIMEOUT)),
-    }
+    gate: Gate,
 }
 
 impl Writer {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, gate: Gate) -> Self {
         let recorder = Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER));
-        Self { client, recorder }
+        Self { client, recorder, gate }
+    }
+
+    /// Whether a write begun now would be let through.
+    pub(crate) fn leads(&self) -> bool {
+        self.gate.budget(CALL_TIMEOUT).is_some()
+    }
+
+    /// Makes a call that ends before the term does, or does not begin it.
+    async fn in_time<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        let budget = self.gate.budget(CALL_TIMEOUT).ok_or(WriteError::NotLeading)?;
+        match tokio::time::timeout(budget, call).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) if budget < CALL_TIMEOUT => Err(WriteError::NotLeading),
+            Err(_) => Err(WriteError::Timeout(CALL_TIMEOUT)),
+        }
     }
 
     /// Writes `/scale`, if it still says what the decision started from. The count acknowledged.
@@ -64,17 +94,17 @@ impl Writer {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &request.key.namespace, &request.resource);
         for _ in 1..ATTEMPTS {
-            match Self::try_scale(&api, request).await {
+            match self.try_scale(&api, request).await {
                 // The target's status changed between the read and the write, as it does while pods start.
-                Err(WriteError::Api(kube::Error::Api(status))) if status.code == 409 => {}
+                Err(error) if error.is_conflict() => {}
                 outcome => return outcome,
             }
         }
-        Self::try_scale(&api, request).await
+        self.try_scale(&api, request).await
     }
 
-    async fn try_scale(api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
-        let mut scale = in_time(api.get_scale(&request.target)).await?;
+    async fn try_scale(&self, api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
+        let mut scale = self.in_time(api.get_scale(&request.target)).await?;
         if scale.metadata.uid.as_deref() != Some(request.uid.as_str()) {
             return Err(WriteError::Replaced);
         }
@@ -86,23 +116,35 @@ impl Writer {
         spec.replicas = Some(i32::try_from(request.to).unwrap_or(i32::MAX));
         // The resourceVersion that was read makes this a compare-and-swap.
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let written = in_time(api.replace_scale(&request.target, &params, &scale)).await?;
+        // The term is looked at again here: the read may have taken long.
+        let written = self.in_time(api.replace_scale(&request.target, &params, &scale)).await?;
         let replicas = written.spec.and_then(|spec| spec.replicas).unwrap_or(0);
         let replicas = u32::try_from(replicas).unwrap_or(0);
         // Something between us and the object, such as an admission webhook, knows better.
         if replicas == request.to { Ok(replicas) } else { Err(WriteError::Altered(replicas)) }
     }
 
-    /// Writes a PodAutoscaler's status.
-    pub(crate) async fn status(&self, key: &Key, status: &PodAutoscalerStatus) -> Result<(), WriteError> {
+    /// Writes the status of this version of a PodAutoscaler. The version it has after that.
+    ///
+    /// Applying with force takes the fields from whoever has them, so a write of ours that hung somewhere until after
+    /// our term would overwrite our successor's. The `resourceVersion` turns that into a conflict, and the uid does
+    /// so for an object that was created anew.
+    pub(crate) async fn status(
+        &self,
+        key: &Key,
+        version: &WrittenOver,
+        status: &PodAutoscalerStatus,
+    ) -> Result<Option<String>, WriteError> {
         let api: Api<PodAutoscaler> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = Patch::Apply(json!({
             "apiVersion": PodAutoscaler::api_version(&()),
             "kind": PodAutoscaler::kind(&()),
+            "metadata": {"uid": version.uid, "resourceVersion": version.resource_version},
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        in_time(api.patch_status(&key.name, &params, &patch)).await.map(drop)
+        let written = self.in_time(api.patch_status(&key.name, &params, &patch)).await?;
+        Ok(written.metadata.resource_version)
     }
 
     /// Records an event about a PodAutoscaler. A lost event is logged and not tried again.
@@ -114,10 +156,16 @@ impl Writer {
             action: "Scale".to_owned(),
             secondary: None,
         };
-        if let Err(error) = in_time(self.recorder.publish(&event, &about)).await {
+        if let Err(error) = self.in_time(self.recorder.publish(&event, &about)).await {
             tracing::warn!(reason, %error, "an event was lost");
         }
     }
+}
+
+/// Creates the Lease, or replaces the version it names. Not the leader's alone: it is how one becomes leader.
+pub(crate) async fn lease(api: &Api<Lease>, name: &str, lease: &Lease, exists: bool) -> kube::Result<Lease> {
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    if exists { api.replace(name, &params, lease).await } else { api.create(&params, lease).await }
 }
 
 fn shortened(note: &str) -> String {

@@ -1,9 +1,11 @@
 //! `windlass controller`
 
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
+use windlass_controller::{Election, Options, Timing};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -16,6 +18,78 @@ pub(crate) struct Arguments {
     /// End when standard input ends: for supervisors that hold a pipe and may be killed.
     #[arg(long)]
     exit_with_stdin: bool,
+    /// Act only on `PodAutoscaler`s with these labels, as `kubectl --selector` has them. Several controllers can share
+    /// a cluster so, a canary for instance; each group of them needs a Lease of its own (`--lease-name`).
+    #[arg(long)]
+    selector: Option<String>,
+    #[command(flatten)]
+    election: ElectionArguments,
+}
+
+#[derive(clap::Args)]
+struct ElectionArguments {
+    /// Of all controllers only the one that holds the Lease acts; the others are ready to take over. On by default
+    /// also outside of a cluster: a second controller, started by mistake or to try something, must not fight.
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    leader_elect: bool,
+    /// How long the Lease must not have changed before another controller takes it. Whole seconds.
+    #[arg(long, default_value = "15s", value_parser = span)]
+    lease_duration: Duration,
+    /// How long a leader that cannot renew the Lease goes on.
+    #[arg(long, default_value = "10s", value_parser = span)]
+    renew_deadline: Duration,
+    /// How often the Lease is renewed, or looked at.
+    #[arg(long, default_value = "2s", value_parser = span)]
+    retry_period: Duration,
+    /// The Lease.
+    #[arg(long, default_value = "windlass-controller")]
+    lease_name: String,
+    /// The Lease's namespace; by default the pod's own, or the kubeconfig's.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// This controller's name in the Lease, which no other may have; by default the host's name and a random number.
+    #[arg(long)]
+    identity: Option<String>,
+}
+
+impl ElectionArguments {
+    fn validated(self, default_namespace: &str) -> anyhow::Result<Option<Election>> {
+        if !self.leader_elect {
+            return Ok(None);
+        }
+        let timing = Timing {
+            lease_duration: self.lease_duration,
+            renew_deadline: self.renew_deadline,
+            retry_period: self.retry_period,
+        };
+        let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+        Ok(Some(Election {
+            namespace: given(self.lease_namespace).unwrap_or_else(|| default_namespace.to_owned()),
+            name: self.lease_name,
+            identity: given(self.identity).unwrap_or_else(identity),
+            timing: timing.validated()?,
+        }))
+    }
+}
+
+/// A span as Kubernetes writes it: `15s`, `1m30s`, `500ms`.
+fn span(text: &str) -> Result<Duration, String> {
+    let span: kube::core::Duration =
+        text.parse().map_err(|error| format!("{error}; write it as 15s or 500ms"))?;
+    if span.is_negative() { Err("it is negative".to_owned()) } else { Ok(span.into()) }
+}
+
+fn identity() -> String {
+    let host =
+        hostname::get().map_or_else(|_| "windlass".to_owned(), |host| host.to_string_lossy().into_owned());
+    format!("{host}_{:016x}", rand::random::<u64>())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -28,21 +102,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     end_with_any_panic();
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
+    let config = windlass_controller::with_timeouts(config);
+    let election = arguments.election.validated(&config.default_namespace)?;
     let url = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), url, "controller starts");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, url, leader_elect = election.is_some(), "controller starts");
+    let mut signals = crate::Signals::listen().context("signals cannot be awaited")?;
     let shutdown = async {
         tokio::select! {
-            outcome = crate::interrupted() => {
-                if let Err(error) = outcome {
-                    tracing::error!(%error, "signals cannot be awaited");
-                }
-            }
+            () = signals.next() => {}
             () = stdin_ended(arguments.exit_with_stdin) => {}
         }
-        tracing::info!("controller stops");
+        tracing::info!("controller stops; a second signal ends it at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
     };
-    windlass_controller::run(client, shutdown).await?;
+    windlass_controller::run(client, Options { election, selector: arguments.selector }, shutdown).await?;
+    tracing::info!("controller stopped");
     Ok(())
 }
 

@@ -68,6 +68,12 @@ fn version(generation: i64) -> ObjectVersion {
 
 impl World {
     fn new() -> Self {
+        let mut world = Self::following();
+        world.index.lead();
+        world
+    }
+
+    fn following() -> Self {
         let (sender, asked) = channel();
         let tasks = Box::new(move |task| sender.send(task).unwrap());
         let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks);
@@ -258,4 +264,61 @@ async fn a_round_begins_when_a_new_pod_has_its_share() {
     assert!(first <= world.index.clock.now(), "what is met is not a change");
     world.index.apply_pod(pod(2, None));
     assert!(world.active().facts.ready_changed_at > world.index.clock.now());
+}
+
+#[tokio::test]
+async fn a_follower_knows_the_facts_and_asks_and_decides_nothing() {
+    let mut world = World::following();
+    world.index.apply_autoscaler(autoscaler("a", 3));
+    world.scale(1);
+    world.index.apply_pod(pod(1, None));
+    assert_eq!(world.asked(), ["watch Deployment"]);
+    assert_eq!(world.active().facts.pods().len(), 1);
+    assert_eq!((world.active().polls(), world.index.decide_due()), (0, None));
+
+    world.index.lead();
+    assert_eq!(world.asked(), ["1 → 3"], "the bounds need no metric");
+    assert_eq!(world.active().polls(), 1);
+
+    world.index.stop();
+    world.index.lead();
+    world.read(1, 400.0);
+    assert!(world.asked().is_empty(), "a stop is for good");
+    assert_eq!(world.index.decide_due(), None);
+}
+
+/// Another leads meanwhile, or led until a moment ago: what it wrote must not be lost.
+#[tokio::test]
+async fn history_is_the_status_until_we_scaled() {
+    let mut world = World::following();
+    let record = |to: i32| json!({"timestamp": "2026-11-24T08:00:00Z", "previousScale": 1, "newScale": to, "reason": "r", "success": true});
+    let write = |world: &mut World, records: &[i32]| {
+        let mut object = serde_json::to_value(autoscaler("a", 1)).unwrap();
+        let records: Vec<_> = records.iter().map(|to| record(*to)).collect();
+        object["status"] = json!({"scalingHistory": records, "conditions": []});
+        world.index.apply_autoscaler(serde_json::from_value(object).unwrap());
+        let history = &world.index.autoscalers[&key()].history;
+        history.iter().map(|record| record.new_scale).collect::<Vec<_>>()
+    };
+    assert_eq!(write(&mut world, &[2]), [2]);
+    assert_eq!(write(&mut world, &[2, 3]), [2, 3]);
+    world.index.lead();
+    assert_eq!(write(&mut world, &[2, 3, 4]), [2, 3, 4], "the last words of the leader before");
+    let own = world.index.autoscalers[&key()].history[0].clone();
+    world.index.after_write(&key(), |autoscaler, _| autoscaler.remember(own));
+    assert_eq!(write(&mut world, &[9]), [2, 3, 4, 2]);
+}
+
+/// At the very end of a term, and when it was lost: no fault of the target.
+#[tokio::test]
+async fn a_write_that_was_not_let_through_is_no_problem() {
+    let mut world = World::new();
+    world.scale(1);
+    world.index.apply_pod(pod(1, None));
+    world.read(1, 40.0);
+    world.asked();
+    world.index.after_write(&key(), |autoscaler, now| autoscaler.state.as_mut().unwrap().not_leading(now));
+    assert!(world.asked().is_empty(), "not in a tight loop");
+    assert_eq!(world.active().write_problem, None);
+    assert!(world.index.autoscalers[&key()].history.is_empty());
 }

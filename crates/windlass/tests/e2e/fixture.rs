@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
             let crd = ["wait", "--for=condition=Established", "crd/podautoscalers.autoscaling.aibrix.ai"];
             assert!(plane.kubectl_command().args(crd).status().unwrap().success());
             let mut controller = Command::new(env!("CARGO_BIN_EXE_windlass"))
-                .args(["controller", "--exit-with-stdin"])
+                .args(["controller", "--exit-with-stdin", "--selector", "!controllers"])
                 .env("KUBECONFIG", plane.kubeconfig())
                 .stdin(Stdio::piped())
                 .spawn()
@@ -53,6 +53,60 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     });
     ready.recv().expect("the testbed comes up")
 });
+
+/// The label of a PodAutoscaler that is not the shared controller's.
+pub(crate) const OWN_CONTROLLERS: &str = "controllers";
+
+/// A controller of one test's own, for the PodAutoscalers that say so in their label. It is killed when dropped.
+pub(crate) struct Controller {
+    child: Child,
+}
+
+impl Controller {
+    /// In the election `group`, whose spans are short.
+    pub(crate) fn start(group: &str, identity: &str) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(["controller", "--exit-with-stdin", "--lease-name", group, "--identity", identity])
+            .args(["--selector", &format!("{OWN_CONTROLLERS}={group}")])
+            .args(["--lease-duration=3s", "--renew-deadline=2s", "--retry-period=500ms"])
+            .env("KUBECONFIG", &TESTBED.kubeconfig)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name, as kill(1) has them.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Its exit status, when it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        while begun.elapsed() < WITHIN {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("a controller does not end");
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// The repository.
 pub(crate) fn root() -> PathBuf {
