@@ -156,14 +156,19 @@ async fn stand(
                 leadership.send_modify(Leadership::end);
                 return Err(loss);
             }
-            Step::Resigned => return Ok(()),
+            Step::Resigned => {
+                if elector.record().is_some_and(|record| record.holder.is_none()) {
+                    tracing::info!(lease = election.name, "the lease was given back");
+                }
+                return Ok(());
+            }
         };
         elector.answered(asked, clock.now(), answer, rand::random());
         report(&elector, &election, &leadership);
         if elector.problem() != problem.as_deref() {
             problem = elector.problem().map(str::to_owned);
             if let Some(problem) = &problem {
-                tracing::warn!(lease = election.name, problem, "the Lease cannot be used; it is tried again");
+                tracing::warn!(lease = election.name, problem, "the lease cannot be used; it is tried again");
             }
         }
     }
@@ -176,8 +181,7 @@ fn report(elector: &Elector<ObjectMeta>, election: &Election, leadership: &watch
     if now.leading && !before.leading {
         let Election { namespace, name, identity, .. } = election;
         tracing::info!(namespace, lease = name, identity, transitions = now.transitions, "leading");
-    } else if !now.leading && now.holder != before.holder {
-        let holder = now.holder.as_deref().unwrap_or("nobody");
+    } else if let Some(holder) = now.holder.as_ref().filter(|_| !now.leading && now.holder != before.holder) {
         tracing::info!(lease = election.name, holder, identity = election.identity, "following");
     }
     leadership.send_replace(now);

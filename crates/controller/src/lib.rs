@@ -155,6 +155,6 @@ pub enum ControllerError {
     #[error("a task of the controller ended")]
     Ended,
     /// It does not lead any more. A new start is the clean way back to following.
-    #[error("leadership was lost, and with it the right to scale: {0}; start again to follow")]
+    #[error("leadership was lost, and with it the right to scale; start again to follow")]
     Leadership(#[source] Loss),
 }

@@ -15,7 +15,7 @@ use windlass_scaling::{Health, Instant};
 use crate::Shared;
 use crate::autoscaler::{Active, Autoscaler, Key, Membership};
 use crate::clock::Clock;
-use crate::write::{WriteError, Writer, WrittenOver};
+use crate::write::{WriteError, Writer};
 
 /// How often changed statuses are written, and how many at a time.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ struct Change {
     status: PodAutoscalerStatus,
     /// As the watch knows it.
     known: Option<String>,
-    over: WrittenOver,
+    over: Option<String>,
 }
 
 /// Writes the statuses that changed while we lead; once more at `stop`, and that is the end.
@@ -85,7 +85,7 @@ async fn write_changed(
         .partition(|change| failing.get(&change.key).is_none_or(|(not_before, _)| *not_before <= now));
     let mut again: Vec<Key> = later.into_iter().map(|change| change.key).collect();
     let calls = changed.into_iter().map(|change| async {
-        let outcome = writer.status(&change.key, &change.over, &change.status).await;
+        let outcome = writer.status(&change.key, change.over.as_deref(), &change.status).await;
         (change, outcome)
     });
     let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
@@ -131,8 +131,7 @@ fn changed(shared: &Shared, written: &mut HashMap<Key, Written>) -> Vec<Change> 
         }
         let known = metadata.resource_version.clone();
         // Until the watch shows our own write, the newest version we know is the one that it made.
-        let echoed = own.filter(|own| own.over == known).map_or(&known, |own| &own.made);
-        let over = WrittenOver { uid: metadata.uid.clone(), resource_version: echoed.clone() };
+        let over = own.filter(|own| own.over == known).map_or(&known, |own| &own.made).clone();
         changed.push(Change { key, essence, status, known, over });
     }
     changed

@@ -53,13 +53,6 @@ impl WriteError {
     }
 }
 
-/// Which version of an object a write is meant for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WrittenOver {
-    pub(crate) uid: Option<String>,
-    pub(crate) resource_version: Option<String>,
-}
-
 /// The one who writes.
 #[derive(Clone)]
 pub(crate) struct Writer {
@@ -127,19 +120,19 @@ impl Writer {
     /// Writes the status of this version of a PodAutoscaler. The version it has after that.
     ///
     /// Applying with force takes the fields from whoever has them, so a write of ours that hung somewhere until after
-    /// our term would overwrite our successor's. The `resourceVersion` turns that into a conflict, and the uid does
-    /// so for an object that was created anew.
+    /// our term would overwrite our successor's. The `resourceVersion` turns that into a conflict; no object that is
+    /// created anew has it either. (A uid would not do: in writes of a status the API server ignores it.)
     pub(crate) async fn status(
         &self,
         key: &Key,
-        version: &WrittenOver,
+        version: Option<&str>,
         status: &PodAutoscalerStatus,
     ) -> Result<Option<String>, WriteError> {
         let api: Api<PodAutoscaler> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = Patch::Apply(json!({
             "apiVersion": PodAutoscaler::api_version(&()),
             "kind": PodAutoscaler::kind(&()),
-            "metadata": {"uid": version.uid, "resourceVersion": version.resource_version},
+            "metadata": {"resourceVersion": version},
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();

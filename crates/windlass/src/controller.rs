@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
-use windlass_controller::{Election, Options, Timing};
+use windlass_controller::{Election, Options, Timing, TimingError};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -60,22 +60,19 @@ struct ElectionArguments {
 }
 
 impl ElectionArguments {
-    fn validated(self, default_namespace: &str) -> anyhow::Result<Option<Election>> {
-        if !self.leader_elect {
-            return Ok(None);
-        }
-        let timing = Timing {
-            lease_duration: self.lease_duration,
-            renew_deadline: self.renew_deadline,
-            retry_period: self.retry_period,
-        };
+    fn timing(&self) -> Result<Timing, TimingError> {
+        let Self { lease_duration, renew_deadline, retry_period, .. } = *self;
+        Timing { lease_duration, renew_deadline, retry_period }.validated()
+    }
+
+    fn election(self, timing: Timing, default_namespace: &str) -> Option<Election> {
         let given = |value: Option<String>| value.filter(|value| !value.is_empty());
-        Ok(Some(Election {
+        self.leader_elect.then(|| Election {
             namespace: given(self.lease_namespace).unwrap_or_else(|| default_namespace.to_owned()),
             name: self.lease_name,
             identity: given(self.identity).unwrap_or_else(identity),
-            timing: timing.validated()?,
-        }))
+            timing,
+        })
     }
 }
 
@@ -101,9 +98,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         subscriber.with_ansi(false).init();
     }
     end_with_any_panic();
+    let timing = arguments.election.timing()?;
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
     let config = windlass_controller::with_timeouts(config);
-    let election = arguments.election.validated(&config.default_namespace)?;
+    let election = arguments.election.election(timing, &config.default_namespace);
     let url = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let version = env!("CARGO_PKG_VERSION");

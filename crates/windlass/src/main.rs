@@ -61,6 +61,7 @@ async fn main() -> ExitCode {
 }
 
 /// Completes at SIGINT or SIGTERM.
+#[cfg(feature = "testbed")]
 async fn interrupted() -> anyhow::Result<()> {
     Signals::listen()?.next().await;
     Ok(())

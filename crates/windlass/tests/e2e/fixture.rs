@@ -38,7 +38,8 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
             let crd = ["wait", "--for=condition=Established", "crd/podautoscalers.autoscaling.aibrix.ai"];
             assert!(plane.kubectl_command().args(crd).status().unwrap().success());
             let mut controller = Command::new(env!("CARGO_BIN_EXE_windlass"))
-                .args(["controller", "--exit-with-stdin", "--selector", "!controllers"])
+                .args(["controller", "--exit-with-stdin", "--leader-elect=false"])
+                .args(["--selector", &format!("!{OWN_CONTROLLERS}")])
                 .env("KUBECONFIG", plane.kubeconfig())
                 .stdin(Stdio::piped())
                 .spawn()
@@ -54,10 +55,10 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     ready.recv().expect("the testbed comes up")
 });
 
-/// The label of a PodAutoscaler that is not the shared controller's.
+/// The label of a `PodAutoscaler` that is not the shared controller's.
 pub(crate) const OWN_CONTROLLERS: &str = "controllers";
 
-/// A controller of one test's own, for the PodAutoscalers that say so in their label. It is killed when dropped.
+/// A controller of one test's own, for the `PodAutoscaler`s that say so in their label. It is killed when dropped.
 pub(crate) struct Controller {
     child: Child,
 }

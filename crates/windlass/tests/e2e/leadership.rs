@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use serde_json::json;
+use windlass_api::PodAutoscaler;
 
 use crate::fixture::{Controller, Namespace, OWN_CONTROLLERS, Trajectory, autoscaler, deployment};
 
@@ -146,4 +149,35 @@ async fn a_lease_deleted_or_emptied_by_hand_stays_with_the_leader() {
     default.kubectl(&["patch", "lease", election.group, "--type=merge", "-p", given]).await;
     assert_eq!(leader.ended().await.code(), Some(1));
     assert_eq!(election.next_leader("somebody").await.0, "two");
+}
+
+/// What a leader relies on whose last write was held up until another led: see the status of `controller::write`.
+#[tokio::test]
+async fn a_status_meant_for_an_older_version_is_refused() {
+    let namespace = Namespace::new("old-status").await;
+    let labels = format!("{{name: pa, labels: {{{OWN_CONTROLLERS}: nobody}}}}");
+    let manifest = autoscaler("pa", "Deployment/engine", "KPA", (1, 10)).replace("{name: pa}", &labels);
+    namespace.apply(&manifest).await;
+    let api: Api<PodAutoscaler> = namespace.api();
+    let write = async |version: &Option<String>, scale: i32| {
+        let patch = json!({
+            "apiVersion": PodAutoscaler::api_version(&()),
+            "kind": PodAutoscaler::kind(&()),
+            "metadata": {"resourceVersion": version},
+            "status": {"desiredScale": scale},
+        });
+        api.patch_status("pa", &PatchParams::apply("windlass").force(), &Patch::Apply(patch)).await
+    };
+    let refused = |outcome: kube::Result<PodAutoscaler>| match outcome {
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 409, "{status:?}"),
+        other => panic!("not refused: {other:?}"),
+    };
+    let read = api.get("pa").await.unwrap().metadata.resource_version;
+    let written = write(&read, 2).await.unwrap().metadata.resource_version;
+    refused(write(&read, 3).await);
+    let newest = write(&written, 4).await.unwrap().metadata.resource_version;
+    assert_eq!(namespace.autoscaler("pa").await["status"]["desiredScale"], 4);
+    namespace.kubectl(&["delete", "podautoscaler", "pa"]).await;
+    namespace.apply(&manifest).await;
+    refused(write(&newest, 5).await);
 }
