@@ -17,6 +17,7 @@ use windlass_scaling::{
 use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
 
 use crate::clock::Clock;
+use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
 
@@ -121,6 +122,8 @@ pub(crate) struct ScaleRequest {
     pub(crate) to: u32,
     /// The account, as one line.
     pub(crate) reason: String,
+    /// When the reading arrived that this follows from; none if it was a limit that opened.
+    pub(crate) reading: Option<Instant>,
 }
 
 /// A valid PodAutoscaler at work.
@@ -325,12 +328,19 @@ impl Active {
     }
 
     /// Observes and decides. The change to be written, if there is one and no write is under way.
-    pub(crate) fn decide(&mut self, key: &Key, now: Instant) -> Option<ScaleRequest> {
+    pub(crate) fn decide(
+        &mut self,
+        key: &Key,
+        now: Instant,
+        reading: Option<Instant>,
+        journal: &Journal,
+    ) -> Option<ScaleRequest> {
         let Ok(scale) = &self.scale else { return None };
         if self.quarantine.is_some() {
             return None;
         }
         let (policy, memory) = (&self.resolved.policy, &mut self.memory);
+        let begun = tokio::time::Instant::now();
         DECIDING.set(true);
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let observation = observe(policy, &self.facts, &self.readings, memory, now);
@@ -338,11 +348,12 @@ impl Active {
             observation
         }));
         DECIDING.set(false);
+        Decided { took: begun.elapsed() }.record(journal);
         match outcome {
             Ok(observation) => self.observation = Some(observation),
             Err(panic) => {
                 let message = panic_message(panic.as_ref());
-                tracing::error!(podautoscaler = %key, message, "decision panicked; the target is quarantined and held");
+                Quarantined { key, message: &message }.record(journal);
                 self.quarantine = Some(message);
                 return None;
             }
@@ -366,6 +377,7 @@ impl Active {
             from: self.facts.spec_replicas,
             to: self.decision.replicas,
             reason: self.account(now).join("; "),
+            reading,
         })
     }
 

@@ -18,6 +18,7 @@ use crate::autoscaler::{
     Active, Autoscaler, Key, Member, Membership, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
 };
 use crate::clock::Clock;
+use crate::journal::{Entry, Journal, Polled};
 use crate::pod::{ControllerRef, PodEntry};
 use term::{Phase, history_of};
 
@@ -51,6 +52,13 @@ pub(crate) struct ObjectVersion {
     pub(crate) generation: Option<i64>,
 }
 
+/// Which of the lists that everything rests on are complete.
+#[derive(Debug, Clone, Copy, Default)]
+struct Synced {
+    autoscalers: bool,
+    pods: bool,
+}
+
 /// Who controls an object, as far as it was found out.
 #[derive(Debug, Clone)]
 enum Owner {
@@ -75,12 +83,14 @@ pub(crate) struct Index {
     due: BTreeSet<(Instant, Key)>,
     sink: Sink,
     tasks: Box<dyn Fn(Task) + Send>,
+    journal: Journal,
+    synced: Synced,
     origin: tokio::time::Instant,
     phase: Phase,
 }
 
 impl Index {
-    pub(crate) fn new(clock: Clock, sink: Sink, tasks: Box<dyn Fn(Task) + Send>) -> Self {
+    pub(crate) fn new(clock: Clock, sink: Sink, tasks: Box<dyn Fn(Task) + Send>, journal: Journal) -> Self {
         Self {
             clock,
             autoscalers: BTreeMap::new(),
@@ -91,6 +101,8 @@ impl Index {
             due: BTreeSet::new(),
             sink,
             tasks,
+            journal,
+            synced: Synced::default(),
             origin: tokio::time::Instant::now(),
             phase: Phase::Following,
         }
@@ -170,10 +182,12 @@ impl Index {
             self.due.remove(&(due, key.clone()));
         }
         self.status_due.remove(key);
+        self.journal.forget(&key.namespace, &key.name);
     }
 
     /// After a new list: what is not in it is gone.
     pub(crate) fn retain_autoscalers(&mut self, listed: &HashSet<Key>) {
+        self.synced.autoscalers = true;
         let gone: Vec<Key> = self.autoscalers.keys().filter(|key| !listed.contains(*key)).cloned().collect();
         for key in gone {
             self.delete_autoscaler(&key);
@@ -239,6 +253,7 @@ impl Index {
     }
 
     pub(crate) fn retain_pods(&mut self, listed: &HashSet<(String, PodUid)>) {
+        self.synced.pods = true;
         let all =
             self.pods.iter().flat_map(|(namespace, pods)| pods.keys().map(|uid| (namespace.clone(), *uid)));
         let gone: Vec<_> = all.filter(|pod| !listed.contains(pod)).collect();
@@ -262,6 +277,22 @@ impl Index {
         active.refresh_facts(key, self.phase.leads().then_some(&self.sink), self.clock.now());
         self.status_due.insert(key.clone());
         self.decide(key);
+    }
+
+    /// What was not listed yet since the start, as a sentence; none when all is known.
+    pub(crate) fn unsynced(&self) -> Option<String> {
+        let kinds = self.kinds.iter().filter(|(_, kind)| !kind.synced && kind.problem.is_none());
+        let missing: Vec<String> = [("podautoscalers", self.synced.autoscalers), ("pods", self.synced.pods)]
+            .into_iter()
+            .filter(|(_, synced)| !synced)
+            .map(|(what, _)| what.to_owned())
+            .chain(kinds.map(|(kind, _)| format!("{}.{}", kind.kind, kind.api_version())))
+            .collect();
+        (!missing.is_empty()).then(|| format!("not listed yet: {}", missing.join(", ")))
+    }
+
+    pub(crate) fn known_pods(&self) -> usize {
+        self.pods.values().map(HashMap::len).sum()
     }
 
     // Owners
@@ -453,15 +484,22 @@ impl Index {
 
     pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: PageId, outcome: Outcome) {
         let clock = self.clock;
+        Polled { error: outcome.values.as_ref().err(), took: clock.now() - clock.at(outcome.asked) }
+            .record(&self.journal);
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
         if active.record(uid, page, outcome, &clock) {
-            self.decide(key);
+            self.decide_on(key, Some(clock.now()));
         }
     }
 
     fn decide(&mut self, key: &Key) {
+        self.decide_on(key, None);
+    }
+
+    /// Decides, because of a reading that arrived at `reading` or because of something else.
+    fn decide_on(&mut self, key: &Key, reading: Option<Instant>) {
         if !self.leads() {
             return;
         }
@@ -471,7 +509,7 @@ impl Index {
             self.due.remove(&(due, key.clone()));
         }
         let Ok(active) = &mut autoscaler.state else { return };
-        let request = active.decide(key, now);
+        let request = active.decide(key, now, reading, &self.journal);
         let due = active.next_due(now);
         autoscaler.due = Some(due);
         self.due.insert((due, key.clone()));

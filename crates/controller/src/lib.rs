@@ -3,12 +3,15 @@
 //! The arithmetic is in [`windlass_scaling`]; this crate is the shell round it. See `ARCHITECTURE.md` for the way
 //! of the data.
 
+mod admin;
 mod autoscaler;
 mod clock;
 mod index;
+mod journal;
 mod leadership;
 mod lease;
 mod pod;
+mod pulse;
 mod reads;
 mod selector;
 mod status;
@@ -26,20 +29,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+pub use admin::{Admin, AdminError};
 pub use autoscaler::is_deciding;
 use clock::Clock;
 use index::Index;
+use journal::Journal;
 pub use leadership::Leadership;
 pub use lease::{Election, Loss, Timing, TimingError};
 pub use watches::with_timeouts;
 
 /// How a controller runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// The election to stand in; without one this controller leads from the start, and must be the only one.
     pub election: Option<Election>,
     /// Which `PodAutoscaler`s are this controller's, as a label selector; none: all.
     pub selector: Option<String>,
+    /// Where it tells of itself; nowhere, if none.
+    pub admin: Option<Admin>,
 }
 
 /// What the tasks of a controller share.
@@ -49,6 +56,8 @@ struct Shared {
     /// Single reads under way at most: a start with thousands of targets must not be a storm.
     reads: Semaphore,
     leadership: watch::Receiver<Leadership>,
+    journal: Journal,
+    pulses: pulse::Pulses,
 }
 
 /// Single reads of the API server at a time.
@@ -65,6 +74,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
     let clock = Clock::start();
+    let journal = Journal::default();
     let (lead, leadership) = watch::channel(Leadership::default());
     let (requests, tasks) = mpsc::unbounded_channel();
     let shared = Arc::new_cyclic(|weak: &Weak<Shared>| {
@@ -77,10 +87,12 @@ pub async fn run(
         // The receiver lives as long as the controller: a task that cannot be sent is of a controller that has ended.
         let ask = Box::new(move |task| drop(requests.send(task)));
         Shared {
-            index: Mutex::new(Index::new(clock, sink, ask)),
+            index: Mutex::new(Index::new(clock, sink, ask, journal.clone())),
             clock,
             reads: Semaphore::new(READS_AT_A_TIME),
             leadership: leadership.clone(),
+            journal: journal.clone(),
+            pulses: pulse::Pulses::new(clock.now()),
         }
     });
     let mut running = JoinSet::new();
@@ -88,7 +100,10 @@ pub async fn run(
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
-    let writer = write::Writer::new(client.clone(), leadership::Gate::new(leadership, clock));
+    if let Some(admin) = options.admin {
+        running.spawn(admin.serve(Arc::clone(&shared)));
+    }
+    let writer = write::Writer::new(client.clone(), leadership::Gate::new(leadership, clock), journal);
     let ending = Ending::default();
     let statuses = status::write_statuses(writer.clone(), Arc::clone(&shared), ending.flush.clone());
     running.spawn(ending.statuses.track_future(statuses));

@@ -15,6 +15,8 @@ use windlass_scaling::{Health, Instant};
 use crate::Shared;
 use crate::autoscaler::{Active, Autoscaler, Key, Membership};
 use crate::clock::Clock;
+use crate::journal::{Entry, StatusNotWritten};
+use crate::pulse::Loop;
 use crate::write::{WriteError, Writer};
 
 /// How often changed statuses are written, and how many at a time.
@@ -67,6 +69,7 @@ pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>, stop: Ca
             () = tokio::time::sleep(INTERVAL) => {}
             () = stop.cancelled() => stopped = true,
         }
+        shared.pulses.beat(Loop::Statuses, shared.clock.now());
         if writer.leads() {
             write_changed(&writer, &shared, &mut written, &mut failing).await;
         }
@@ -102,7 +105,7 @@ async fn write_changed(
                 let first = if error.is_conflict() { INTERVAL } else { BACKOFF };
                 let backoff = failing.get(&key).map_or(first, |(_, last)| (*last * 2).min(LONGEST_BACKOFF));
                 if backoff >= BACKOFF {
-                    tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
+                    StatusNotWritten { key: &key, error: &error }.record(&shared.journal);
                 }
                 failing.insert(key.clone(), (now + backoff, backoff));
             }

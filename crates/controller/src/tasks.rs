@@ -15,6 +15,8 @@ use windlass_api::status::ScalingRecord;
 
 use crate::autoscaler::{Active, Key, ScaleRequest};
 use crate::index::Task;
+use crate::journal::{Entry, NotScaled, NotScaledBecause, Scaled};
+use crate::pulse::Loop;
 use crate::write::{WriteError, Writer};
 use crate::{Shared, reads, watches};
 
@@ -25,6 +27,7 @@ const IDLE: Duration = Duration::from_millis(100);
 pub(crate) async fn tick(shared: Arc<Shared>) {
     loop {
         let due = shared.index.lock().decide_due();
+        shared.pulses.beat(Loop::Decisions, shared.clock.now());
         let longest = tokio::time::Instant::now() + IDLE;
         let until = due.map_or(longest, |due| shared.clock.to_tokio(due).min(longest));
         tokio::time::sleep_until(until).await;
@@ -108,29 +111,33 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
         let index = shared.index.lock();
         index.autoscalers.get(key).map(|autoscaler| autoscaler.object.object_ref(&()))
     };
+    let not_scaled = |because, error: &WriteError| {
+        NotScaled { request: &request, because, error }.record(&shared.journal);
+    };
     match outcome {
         Ok(replicas) => {
-            tracing::info!(podautoscaler = %key, from, to = replicas, reason = request.reason, "scaled");
+            let after_reading = request.reading.map(|at| shared.clock.now() - at);
+            Scaled { request: &request, replicas, after_reading }.record(&shared.journal);
             note(&shared, &request, Some(record(None)), |active, now| active.written(Ok(replicas), now));
             if let Some(object) = object {
                 let text = format!("New size: {replicas}; reason: {}", request.reason);
                 writer.event(object, EventType::Normal, "SuccessfulRescale", &text).await;
             }
         }
-        Err(WriteError::NotLeading) => {
-            tracing::info!(podautoscaler = %key, from, to, "not scaled: another controller leads, or soon will");
+        Err(error @ WriteError::NotLeading) => {
+            not_scaled(NotScaledBecause::NotLeading, &error);
             note(&shared, &request, None, Active::not_leading);
             // If the term is renewed all the same: a write that was cut off may have been made.
             shared.index.lock().read_scale_again(key);
         }
-        Err(WriteError::Overtaken(current)) => {
-            tracing::info!(podautoscaler = %key, from, to, current, "not scaled: the count was changed meanwhile");
+        Err(error @ WriteError::Overtaken(current)) => {
+            not_scaled(NotScaledBecause::Overtaken, &error);
             note(&shared, &request, None, |active, now| active.overtaken(current, now));
             shared.index.lock().read_scale_again(key);
         }
         Err(error) => {
             let problem = format!("replicas cannot be set to {to}: {error}");
-            tracing::warn!(podautoscaler = %key, from, to, %error, "not scaled");
+            not_scaled(NotScaledBecause::Failed, &error);
             let noted = problem.clone();
             note(&shared, &request, Some(record(Some(error.to_string()))), |active, now| {
                 active.written(Err(noted), now);

@@ -16,6 +16,7 @@ use windlass_api::PodAutoscaler;
 use crate::Shared;
 use crate::autoscaler::Key;
 use crate::index::ObjectVersion;
+use crate::journal::{Entry, Journal, WatchFailed};
 
 /// An API call that lasts longer has failed.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ fn watching() -> watcher::Config {
 /// Follows a watch for ever; errors are logged and retried with back-off by the watcher.
 async fn follow<K>(
     what: &str,
+    journal: &Journal,
     stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     mut on: impl FnMut(Event<K>),
 ) {
@@ -56,7 +58,7 @@ async fn follow<K>(
         match stream.try_next().await {
             Ok(Some(event)) => on(event),
             Ok(None) => return,
-            Err(error) => tracing::warn!(what, %error, "watch failed; it is tried again"),
+            Err(error) => WatchFailed { watch: what, error: &error }.record(journal),
         }
     }
 }
@@ -78,7 +80,7 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>, selec
             tracing::warn!(name, error = %invalid.error, "a PodAutoscaler cannot be read; what was read of it before stays in force");
         }
     };
-    follow("podautoscalers", stream, |event| match event {
+    follow("podautoscalers", &shared.journal, stream, |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             listed.insert(key(&object));
@@ -94,7 +96,7 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>, selec
 pub(crate) async fn watch_pods(client: Client, shared: Arc<Shared>) {
     let stream = watcher(Api::<Pod>::all(client), watching()).default_backoff();
     let mut listed = HashSet::new();
-    follow("pods", stream, |event| {
+    follow("pods", &shared.journal, stream, |event| {
         let mut index = shared.index.lock();
         match event {
             Event::Init => listed.clear(),
@@ -135,7 +137,7 @@ pub(crate) async fn watch_kind(client: Client, shared: Arc<Shared>, kind: GroupV
         let version = ObjectVersion { uid: object.uid(), generation: object.metadata.generation };
         shared.index.lock().target_seen(&kind, &namespace, &name, version);
     };
-    follow(&kind.kind, stream, |event| match event {
+    follow(&kind.kind, &shared.journal, stream, |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             listed.insert(name(&object));

@@ -2,6 +2,7 @@
 //!
 //! All but the Lease are the leader's alone: a write is begun only if its time-out ends before the term does.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -12,9 +13,11 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 use thiserror::Error;
+use tokio::time::Instant;
 use windlass_api::{PodAutoscaler, PodAutoscalerStatus};
 
 use crate::autoscaler::{Key, ScaleRequest};
+use crate::journal::{Entry, Journal, Requested, Verb};
 use crate::leadership::Gate;
 use crate::watches::CALL_TIMEOUT;
 
@@ -59,12 +62,13 @@ pub(crate) struct Writer {
     client: Client,
     recorder: Recorder,
     gate: Gate,
+    journal: Journal,
 }
 
 impl Writer {
-    pub(crate) fn new(client: Client, gate: Gate) -> Self {
+    pub(crate) fn new(client: Client, gate: Gate, journal: Journal) -> Self {
         let recorder = Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER));
-        Self { client, recorder, gate }
+        Self { client, recorder, gate, journal }
     }
 
     /// Whether a write begun now would be let through.
@@ -73,7 +77,20 @@ impl Writer {
     }
 
     /// Makes a call that ends before the term does, or does not begin it.
-    async fn in_time<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    async fn in_time<T>(
+        &self,
+        verb: Verb,
+        resource: impl Into<Cow<'_, str>>,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        let begun = Instant::now();
+        let outcome = self.before_the_end(call).await;
+        let (resource, error) = (resource.into(), outcome.as_ref().err());
+        Requested { verb, resource, error, took: begun.elapsed() }.record(&self.journal);
+        outcome
+    }
+
+    async fn before_the_end<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         let budget = self.gate.budget(CALL_TIMEOUT).ok_or(WriteError::NotLeading)?;
         match tokio::time::timeout(budget, call).await {
             Ok(outcome) => Ok(outcome?),
@@ -97,7 +114,8 @@ impl Writer {
     }
 
     async fn try_scale(&self, api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
-        let mut scale = self.in_time(api.get_scale(&request.target)).await?;
+        let scales = format!("{}/scale", request.resource.plural);
+        let mut scale = self.in_time(Verb::Get, &scales, api.get_scale(&request.target)).await?;
         if scale.metadata.uid.as_deref() != Some(request.uid.as_str()) {
             return Err(WriteError::Replaced);
         }
@@ -110,7 +128,8 @@ impl Writer {
         // The resourceVersion that was read makes this a compare-and-swap.
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         // The term is looked at again here: the read may have taken long.
-        let written = self.in_time(api.replace_scale(&request.target, &params, &scale)).await?;
+        let call = api.replace_scale(&request.target, &params, &scale);
+        let written = self.in_time(Verb::Update, &scales, call).await?;
         let replicas = written.spec.and_then(|spec| spec.replicas).unwrap_or(0);
         let replicas = u32::try_from(replicas).unwrap_or(0);
         // Something between us and the object, such as an admission webhook, knows better.
@@ -136,7 +155,8 @@ impl Writer {
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let written = self.in_time(api.patch_status(&key.name, &params, &patch)).await?;
+        let call = api.patch_status(&key.name, &params, &patch);
+        let written = self.in_time(Verb::Patch, "podautoscalers/status", call).await?;
         Ok(written.metadata.resource_version)
     }
 
@@ -149,7 +169,8 @@ impl Writer {
             action: "Scale".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.in_time(self.recorder.publish(&event, &about)).await {
+        if let Err(error) = self.in_time(Verb::Create, "events", self.recorder.publish(&event, &about)).await
+        {
             tracing::warn!(reason, %error, "an event was lost");
         }
     }

@@ -71,6 +71,33 @@ pub struct Finished {
     pub preemptions: u32,
 }
 
+impl Finished {
+    /// From its arrival to its last token.
+    pub fn end_to_end(&self) -> Duration {
+        self.finished.saturating_sub(self.arrived)
+    }
+
+    /// From its arrival to its admission: vLLM's queue time.
+    pub fn queue_time(&self) -> Duration {
+        self.admitted.saturating_sub(self.arrived)
+    }
+
+    /// From its admission to its first token.
+    pub fn prefill_time(&self) -> Duration {
+        self.first_token.saturating_sub(self.admitted)
+    }
+
+    /// From its first token to its last.
+    pub fn decode_time(&self) -> Duration {
+        self.finished.saturating_sub(self.first_token)
+    }
+
+    /// From its admission to its last token.
+    pub fn inference_time(&self) -> Duration {
+        self.finished.saturating_sub(self.admitted)
+    }
+}
+
 /// Steps of equal composition that are over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Steps {
@@ -340,12 +367,12 @@ impl Engine {
     fn finish(&mut self, stretch: &Stretch) {
         let (steps, decodes) = (stretch.steps(), stretch.decodes);
         self.totals.steps += steps;
-        self.totals.busy += stretch.end() - stretch.began();
+        self.totals.busy += stretch.lasted();
         self.totals.generation_tokens += steps * u64::from(decodes);
         self.untold.push(Event::Steps(Steps {
             at: self.now,
             count: u32::try_from(steps).unwrap_or(u32::MAX),
-            total: stretch.end() - stretch.began(),
+            total: stretch.lasted(),
             tokens_per_step: decodes + stretch.prefill,
             decode_tokens_per_step: decodes,
         }));

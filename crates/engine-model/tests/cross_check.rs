@@ -150,7 +150,7 @@ fn the_engine_agrees_with_the_closed_form() {
             if let Event::Finished(record) = event {
                 finished += 1;
                 if finished > 200 {
-                    let decode = (record.finished - record.first_token).as_secs_f64();
+                    let decode = record.decode_time().as_secs_f64();
                     paces.push(decode / f64::from(record.output_tokens - 1));
                 }
             }

@@ -26,7 +26,7 @@ pub(crate) struct ColdStart {
     pub(crate) scale_writes: usize,
 }
 
-/// Makes `targets` PodAutoscalers of one pod each, lets a first controller write their statuses, and starts a second one
+/// Makes `targets` `PodAutoscaler`s of one pod each, lets a first controller write their statuses, and starts a second one
 /// in its place.
 pub(crate) async fn run(stage: &Stage, targets: usize) -> anyhow::Result<ColdStart> {
     stage.namespace(NAMESPACE).await?;
@@ -71,7 +71,7 @@ pub(crate) async fn run(stage: &Stage, targets: usize) -> anyhow::Result<ColdSta
         decided,
         cpu: used.cpu,
         resident_bytes: later.resident_bytes,
-        steady_cores: (later.cpu - used.cpu).as_secs_f64() / STEADY.as_secs_f64(),
+        steady_cores: later.cpu.saturating_sub(used.cpu).as_secs_f64() / STEADY.as_secs_f64(),
         scale_writes: scales.iter().filter(|write| write.object_ref.subresource == "scale").count(),
     })
 }

@@ -17,6 +17,8 @@ const OUTAGES: [(&str, Duration); 3] = [
     ("hang", Duration::from_mins(1)),
 ];
 const STRATEGIES: [&str; 2] = ["KPA", "APA"];
+/// When it is looked at what the object tells of an outage.
+const BEFORE_ITS_END: Duration = Duration::from_secs(10);
 const WARM: Duration = Duration::from_secs(70);
 /// How long after the recovery nothing may change.
 const CALM: Duration = Duration::from_mins(5);
@@ -84,9 +86,9 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
 
 async fn fail_and_recover(stage: &Stage, case: &Case) -> anyhow::Result<()> {
     stage.steer(NAMESPACE, &case.name, "fault", Some(case.fault)).await?;
-    tokio::time::sleep(case.lasts - Duration::from_secs(10)).await;
+    tokio::time::sleep(case.lasts.saturating_sub(BEFORE_ITS_END)).await;
     tell(stage, case).await?;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(BEFORE_ITS_END).await;
     stage.steer(NAMESPACE, &case.name, "fault", None).await?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::stage::{Autoscaler, Engines, Stage, until};
 
 const NAMESPACE: &str = "quiet";
 const REPLICAS: u32 = 2;
-/// After the PodAutoscalers are created: their first statuses and decisions are behind.
+/// After the `PodAutoscaler`s are created: their first statuses and decisions are behind.
 const WARM: Duration = Duration::from_secs(70);
 
 /// What was counted.
@@ -25,7 +25,7 @@ pub(crate) struct Quiet {
     pub(crate) resident_bytes: u64,
 }
 
-/// Counts the writes of `targets` PodAutoscalers over `lasts`.
+/// Counts the writes of `targets` `PodAutoscaler`s over `lasts`.
 pub(crate) async fn run(
     stage: &Stage,
     controller: &ControllerProcess,
@@ -73,7 +73,7 @@ pub(crate) async fn run(
         targets,
         lasted: lasts,
         writes: writes.len(),
-        cores: (after.cpu - before.cpu).as_secs_f64() / lasts.as_secs_f64(),
+        cores: after.cpu.saturating_sub(before.cpu).as_secs_f64() / lasts.as_secs_f64(),
         resident_bytes: after.resident_bytes,
     })
 }

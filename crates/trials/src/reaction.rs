@@ -120,8 +120,7 @@ fn gather(history: &ReplicaHistory, stepped: &[(&Trial, Instant)]) -> Vec<Reacti
 /// A line per strategy and step.
 pub(crate) fn print(reactions: &[Reaction]) {
     println!(
-        "\nStep in the metric → first write of /scale, seconds ({} → {LOAD} × step on {REPLICAS} replicas):",
-        LOAD
+        "\nStep in the metric → first write of /scale, seconds ({LOAD} → {LOAD} × step on {REPLICAS} replicas):"
     );
     println!(
         "  {:<9} {:>5} {:>7} {:>6} {:>6} {:>6} {:>5}",

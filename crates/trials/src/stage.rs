@@ -138,7 +138,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Creates PodAutoscalers, a few at a time.
+    /// Creates `PodAutoscaler`s, a few at a time.
     pub(crate) async fn create_autoscalers(
         &self,
         namespace: &str,

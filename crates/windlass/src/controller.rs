@@ -4,8 +4,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::header::{HeaderValue, USER_AGENT};
 use tracing_subscriber::EnvFilter;
-use windlass_controller::{Election, Options, Timing, TimingError};
+use windlass_controller::{Admin, Election, Options, Timing, TimingError};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// a cluster so, a canary for instance; each group of them needs a Lease of its own (`--lease-name`).
     #[arg(long)]
     selector: Option<String>,
+    /// Where /metrics, /livez, /readyz and /debug/state are answered; "" for nowhere.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    admin_address: String,
     #[command(flatten)]
     election: ElectionArguments,
 }
@@ -100,12 +104,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     end_with_any_panic();
     let timing = arguments.election.timing()?;
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
-    let config = windlass_controller::with_timeouts(config);
+    let mut config = windlass_controller::with_timeouts(config);
     let election = arguments.election.election(timing, &config.default_namespace);
+    config.headers.push((USER_AGENT, user_agent(election.as_ref())?));
     let url = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, url, leader_elect = election.is_some(), "controller starts");
+    let admin = match arguments.admin_address.as_str() {
+        "" => None,
+        address => Some(Admin::bind(address).await?),
+    };
+    if let Some(admin) = &admin {
+        tracing::info!(address = %admin.address()?, "answers /metrics, /livez, /readyz and /debug/state");
+    }
     let mut signals = crate::Signals::listen().context("signals cannot be awaited")?;
     let shutdown = async {
         tokio::select! {
@@ -118,9 +130,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
-    windlass_controller::run(client, Options { election, selector: arguments.selector }, shutdown).await?;
+    windlass_controller::run(client, Options { election, selector: arguments.selector, admin }, shutdown)
+        .await?;
     tracing::info!("controller stopped");
     Ok(())
+}
+
+/// How the API server's audit log names this controller: with its identity, where there may be several.
+fn user_agent(election: Option<&Election>) -> anyhow::Result<HeaderValue> {
+    let version = env!("CARGO_PKG_VERSION");
+    let name = match election {
+        Some(election) => format!("windlass/{version} ({})", election.identity),
+        None => format!("windlass/{version}"),
+    };
+    HeaderValue::from_str(&name).context("--identity has characters that no header can carry")
 }
 
 /// A task that panicked unseen would leave the process half alive. Only a decision may panic: its target is quarantined.

@@ -83,8 +83,9 @@ async fn show(plane: &Plane, command: &str) -> anyhow::Result<()> {
 /// The controller as a process of its own: the same that a cluster runs.
 fn start_controller(plane: &Plane) -> anyhow::Result<ControllerProcess> {
     let program = std::env::current_exe()?;
-    let controller = ControllerProcess::start(&program, plane, "controller", &[]);
+    let admin = format!("127.{}.0.2:8080", plane.network());
+    let controller = ControllerProcess::start(&program, plane, "controller", &["--admin-address", &admin]);
     let controller = controller.context("the controller cannot be started")?;
-    println!("$ windlass controller    # logs to {}", controller.log().display());
+    println!("$ windlass controller --admin-address {admin}    # logs to {}", controller.log().display());
     Ok(controller)
 }

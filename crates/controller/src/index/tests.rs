@@ -76,7 +76,7 @@ impl World {
     fn following() -> Self {
         let (sender, asked) = channel();
         let tasks = Box::new(move |task| sender.send(task).unwrap());
-        let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks);
+        let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks, Journal::default());
         index.apply_autoscaler(autoscaler("a", 1));
         Self { index, asked }
     }

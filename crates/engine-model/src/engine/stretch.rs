@@ -37,8 +37,8 @@ impl Stretch {
         self.end
     }
 
-    pub(super) fn began(&self) -> Duration {
-        self.began
+    pub(super) fn lasted(&self) -> Duration {
+        self.end.saturating_sub(self.began)
     }
 
     pub(super) fn steps(&self) -> u64 {

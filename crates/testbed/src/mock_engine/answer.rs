@@ -55,12 +55,11 @@ impl Engine {
     /// An engine that serves requests, or, without `serving`, one that only reports what the script says.
     pub(super) fn new(script: watch::Receiver<Script>, serving: Option<Arc<Serving>>) -> Self {
         let started = Instant::now();
-        let (page, numbers) = match serving {
-            Some(serving) => (Template::new(serving.model(), Origin::Served), Source::Served(serving)),
-            None => {
-                let integrals = Mutex::new(Integrals::new(started));
-                (Template::new(MODEL, Origin::Scripted), Source::Scripted(integrals))
-            }
+        let (page, numbers) = if let Some(serving) = serving {
+            (Template::new(serving.model(), Origin::Served), Source::Served(serving))
+        } else {
+            let integrals = Mutex::new(Integrals::new(started));
+            (Template::new(MODEL, Origin::Scripted), Source::Scripted(integrals))
         };
         Self { script, started, started_wall: SystemTime::now(), page, numbers }
     }

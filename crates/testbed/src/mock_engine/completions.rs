@@ -148,7 +148,7 @@ impl Asking {
                 json!({"index": 0, "message": message, "finish_reason": "length"})
             }
         };
-        let mut body = self.object("", json!([choice]));
+        let mut body = self.object("", &json!([choice]));
         body["usage"] = self.usage(tokens);
         whole(StatusCode::OK, JSON, body.to_string())
     }
@@ -180,10 +180,10 @@ impl Asking {
                 json!({"index": 0, "delta": delta, "finish_reason": finish})
             }
         };
-        let mut text = event(&self.object(".chunk", json!([choice])));
+        let mut text = event(&self.object(".chunk", &json!([choice])));
         if last {
             if self.include_usage {
-                let mut usage = self.object(".chunk", json!([]));
+                let mut usage = self.object(".chunk", &json!([]));
                 usage["usage"] = self.usage(generated);
                 text += &event(&usage);
             }
@@ -192,7 +192,7 @@ impl Asking {
         text
     }
 
-    fn object(&self, chunk: &str, choices: Value) -> Value {
+    fn object(&self, chunk: &str, choices: &Value) -> Value {
         let object = match self.api {
             Api::Completions => "text_completion".to_owned(),
             Api::Chat => format!("chat.completion{chunk}"),

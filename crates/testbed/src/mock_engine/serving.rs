@@ -255,7 +255,7 @@ impl Counts {
     fn finished(&mut self, record: &Finished) {
         let Some(client) = self.clients.remove(&record.id) else { return };
         let _ = client.news.send(News::Finished);
-        let end_to_end = record.finished - record.arrived;
+        let end_to_end = record.end_to_end();
         let (count, histogram) = match client.api {
             Api::Completions => (&mut self.completions, Histogram::HttpCompletions),
             Api::Chat => (&mut self.chat_completions, Histogram::HttpChatCompletions),
@@ -265,10 +265,10 @@ impl Counts {
             (histogram, end_to_end),
             (Histogram::Http, end_to_end),
             (Histogram::EndToEnd, end_to_end),
-            (Histogram::QueueTime, record.admitted - record.arrived),
-            (Histogram::InferenceTime, record.finished - record.admitted),
-            (Histogram::PrefillTime, record.first_token - record.admitted),
-            (Histogram::DecodeTime, record.finished - record.first_token),
+            (Histogram::QueueTime, record.queue_time()),
+            (Histogram::InferenceTime, record.inference_time()),
+            (Histogram::PrefillTime, record.prefill_time()),
+            (Histogram::DecodeTime, record.decode_time()),
         ];
         for (histogram, span) in spans {
             self.tallies.observe(histogram, span.as_secs_f64(), 1);

@@ -46,14 +46,14 @@ pub(super) async fn run(plane: &Plane) -> anyhow::Result<()> {
     );
     let deployments: Api<Deployment> = Api::namespaced(plane.client()?, "default");
     let history = ReplicaHistory::follow(deployments);
-    let begun = Instant::now();
+    let applied = Instant::now();
     while history.now(NAME).is_none_or(|now| now.ready < 2) {
-        if begun.elapsed() > READY_WITHIN {
+        if applied.elapsed() > READY_WITHIN {
             bail!("no engine was ready after {} s", READY_WITHIN.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    println!("  {:5.1} s  2 engines ready", begun.elapsed().as_secs_f64());
+    println!("  {:5.1} s  2 engines ready", applied.elapsed().as_secs_f64());
 
     say(&format!("Requests: {LOAD} (per second : for), prompts of about 400 tokens, answers of about 100"));
     let began = Instant::now();

@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use windlass_testbed::node_agent::{self, NodeAgent};
 use windlass_testbed::plane;
 
@@ -21,6 +22,8 @@ const WITHIN: Duration = Duration::from_mins(1);
 struct Testbed {
     kubeconfig: PathBuf,
     kubectl: PathBuf,
+    /// Where the shared controller tells of itself.
+    admin: String,
 }
 
 static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
@@ -37,14 +40,16 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
             assert!(plane.kubectl_command().args(["apply", "-f"]).arg(crd).status().unwrap().success());
             let crd = ["wait", "--for=condition=Established", "crd/podautoscalers.autoscaling.aibrix.ai"];
             assert!(plane.kubectl_command().args(crd).status().unwrap().success());
+            let admin = format!("127.{}.0.2:8080", plane.network());
             let mut controller = Command::new(env!("CARGO_BIN_EXE_windlass"))
                 .args(["controller", "--exit-with-stdin", "--leader-elect=false"])
+                .args(["--admin-address", &admin])
                 .args(["--selector", &format!("!{OWN_CONTROLLERS}")])
                 .env("KUBECONFIG", plane.kubeconfig())
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();
-            let testbed = Testbed { kubeconfig: plane.kubeconfig(), kubectl: plane.kubectl() };
+            let testbed = Testbed { kubeconfig: plane.kubeconfig(), kubectl: plane.kubectl(), admin };
             sender.send(testbed).unwrap();
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -54,6 +59,24 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     });
     ready.recv().expect("the testbed comes up")
 });
+
+/// What the shared controller answers to a GET: the status and the body.
+pub(crate) async fn get(path: &str) -> (u16, String) {
+    let admin = tokio::task::spawn_blocking(|| TESTBED.admin.clone()).await.unwrap();
+    let mut stream = loop {
+        match tokio::net::TcpStream::connect(&admin).await {
+            Ok(stream) => break stream,
+            // It was started with the control plane and may not listen yet; a test that hangs is ended by its runner.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
 
 /// The label of a `PodAutoscaler` that is not the shared controller's.
 pub(crate) const OWN_CONTROLLERS: &str = "controllers";
@@ -68,7 +91,7 @@ impl Controller {
     pub(crate) fn start(group: &str, identity: &str) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_windlass"))
             .args(["controller", "--exit-with-stdin", "--lease-name", group, "--identity", identity])
-            .args(["--selector", &format!("{OWN_CONTROLLERS}={group}")])
+            .args(["--selector", &format!("{OWN_CONTROLLERS}={group}"), "--admin-address", "127.0.0.1:0"])
             .args(["--lease-duration=3s", "--renew-deadline=2s", "--retry-period=500ms"])
             .env("KUBECONFIG", &TESTBED.kubeconfig)
             .stdin(Stdio::piped())

@@ -9,4 +9,5 @@ mod bad_input;
 mod fixture;
 mod leadership;
 mod load;
+mod observability;
 mod walkthrough;

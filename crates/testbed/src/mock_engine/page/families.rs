@@ -28,8 +28,11 @@ const FINISHED: [(&str, Meter); 3] =
 
 const HTTP_MEDIAN: f64 = 6.0;
 
-/// Handler, method, how many requests went to it, and how long they took. The others are not counted.
-const HANDLERS: [(&str, &str, Option<(Meter, Histogram)>); 5] = [
+/// What counts the requests to a handler, and how long they took; nothing for those that are not counted.
+type Counted = Option<(Meter, Histogram)>;
+
+/// Handler, method, and how it is counted.
+const HANDLERS: [(&str, &str, Counted); 5] = [
     ("/v1/chat/completions", "POST", Some((Meter::ChatCompletions, Histogram::HttpChatCompletions))),
     ("/v1/completions", "POST", Some((Meter::Completions, Histogram::HttpCompletions))),
     ("/v1/models", "GET", None),
@@ -217,7 +220,7 @@ fn http(page: &mut Template, origin: Origin) {
     }
 }
 
-fn requests(counted: Option<(Meter, Histogram)>) -> Slot {
+fn requests(counted: Counted) -> Slot {
     counted.map_or(Slot::Count(Meter::Requests, 0.0), |(meter, _)| Slot::Count(meter, 1.0))
 }
 

@@ -1,0 +1,132 @@
+//! `/debug/state`: what is known of each target and what was decided, as data and in words.
+
+use serde_json::{Value, json};
+use windlass_scaling::Instant;
+
+use super::figures::health_name;
+use crate::Shared;
+use crate::autoscaler::{Active, Autoscaler, Key};
+
+/// Which targets are asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Wanted {
+    /// Reads `namespace=…&name=…`. Kubernetes names need no decoding; other keys are ignored.
+    pub(super) fn parse(query: &str) -> Self {
+        let mut wanted = Self::default();
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("namespace", value)) => wanted.namespace = Some(value.to_owned()),
+                Some(("name", value)) => wanted.name = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        wanted
+    }
+
+    fn includes(&self, key: &Key) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        is(&self.namespace, &key.namespace) && is(&self.name, &key.name)
+    }
+}
+
+pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
+    let now = shared.clock.now();
+    let leadership = shared.leadership.borrow().clone();
+    let index = shared.index.lock();
+    let targets = index.autoscalers.iter().filter(|(key, _)| wanted.includes(key));
+    let targets: Vec<Value> = targets.map(|(key, autoscaler)| target(key, autoscaler, now)).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "leading": leadership.leading,
+        "leaseHolder": leadership.holder,
+        "unsynced": index.unsynced(),
+        "targets": targets,
+    })
+}
+
+fn target(key: &Key, autoscaler: &Autoscaler, now: Instant) -> Value {
+    let mut value = match &autoscaler.state {
+        Ok(active) => valid(active, now),
+        Err(errors) => json!({"invalid": errors.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+    };
+    value["namespace"] = json!(key.namespace);
+    value["name"] = json!(key.name);
+    value["generation"] = json!(autoscaler.object.metadata.generation);
+    value
+}
+
+fn valid(active: &Active, now: Instant) -> Value {
+    let seconds = |at: Instant| (now - at).as_secs_f64();
+    let policy = &active.resolved.policy;
+    let seen = active.observation.as_ref();
+    let signals =
+        policy.signals.iter().zip(seen.into_iter().flat_map(|seen| &seen.signals)).map(|(signal, seen)| {
+            json!({
+                "metric": signal.metric,
+                "health": health_name(seen.health),
+                "total": seen.total,
+                "mean": seen.mean,
+                "panicMean": seen.panic_mean,
+                "readyPods": seen.ready,
+                "freshPods": seen.fresh,
+                "silentPods": seen.silent,
+                "leftOutPods": seen.left_out,
+                "ageSeconds": seen.newest_reading.map(seconds),
+                "unbrokenForSeconds": seen.unbroken_since.map(seconds),
+            })
+        });
+    let silent = active.members.values().filter_map(|member| {
+        let why = member.silence.as_deref()?;
+        Some(json!({"pod": member.entry.name(), "why": why}))
+    });
+    let decision = &active.decision;
+    json!({
+        "target": active.resolved.target.to_string(),
+        "policy": policy,
+        "problem": active.scale.as_ref().err().map(|problem| problem.message.clone()),
+        "facts": {
+            "specReplicas": active.facts.spec_replicas,
+            "pods": active.facts.pods().len(),
+            "rollout": active.facts.rollout,
+        },
+        "capacity": seen.map(|seen| seen.capacity),
+        "signals": signals.collect::<Vec<_>>(),
+        "silentPods": silent.collect::<Vec<_>>(),
+        "decision": {
+            "secondsAgo": seconds(active.decided_at),
+            "wanted": decision.wanted,
+            "replicas": decision.replicas,
+            "wakeInSeconds": decision.wake_at.map(|at| (at - now).as_secs_f64()),
+            "proposals": decision.proposals,
+            "steps": decision.steps,
+            "account": active.account(now),
+        },
+        "quarantine": active.quarantine,
+        "writeProblem": active.write_problem,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_targets_are_asked_for() {
+        let key = Key { namespace: "a".to_owned(), name: "b".to_owned() };
+        for (query, includes) in [
+            ("", true),
+            ("namespace=a", true),
+            ("namespace=a&name=b", true),
+            ("name=c", false),
+            ("namespace=b&name=b", false),
+            ("pretty", true),
+        ] {
+            assert_eq!(Wanted::parse(query).includes(&key), includes, "{query:?}");
+        }
+    }
+}
