@@ -1,7 +1,7 @@
 # Everything needed beyond Rust, Go and make is fetched and built by these targets.
 CARGO ?= cargo
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench soak
 
 # The main job in front of your eyes. DEMO_KEEP=1 leaves it running to explore.
 demo:
@@ -17,6 +17,15 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	cd controlplane && test -z "$$(gofmt -l .)" && CGO_ENABLED=0 go vet -trimpath ./...
 
-# Figures with a baseline in the same run.
-bench:
+# Figures with a baseline in the same run, then trials on a testbed and the table of all budgets (about 15 min).
+bench: trials
 	$(CARGO) bench --package windlass-bench
+	target/release/windlass-trials bench
+
+# The long runs (about 55 min): slow starts, outages, calm, takeovers, half an hour of a real trace.
+soak: trials
+	target/release/windlass-trials soak
+
+.PHONY: trials
+trials:
+	$(CARGO) build --release --package windlass --package windlass-trials

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod chart;
 mod controller_process;
+mod file_limit;
 pub mod load;
 pub mod mock_engine;
 pub mod node_agent;

@@ -197,7 +197,7 @@ impl Load {
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
         });
-        raise_file_limit();
+        crate::file_limit::raise();
         run::begin(&shared, spec.traffic);
         Ok(Self { shared, drain: spec.drain, _watch: watch })
     }
@@ -233,13 +233,6 @@ impl Drop for Load {
         self.shared.stop.cancel();
         self.shared.abort.cancel();
     }
-}
-
-/// Every request in flight has a connection, and the usual 1024 files are soon gone. Failing leaves the limit as it is.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[cfg(test)]

@@ -96,6 +96,7 @@ impl NodeAgent {
         if options.nodes > MAX_NODES {
             return Err(Error::TooManyNodes(options.nodes));
         }
+        crate::file_limit::raise();
         let calls = Calls::new(client);
         nodes::create(&calls, &options).await?;
         let agent = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };

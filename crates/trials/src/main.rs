@@ -56,7 +56,7 @@ enum Trial {
 #[tokio::main]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter("warn,kube_client=off").with_writer(std::io::stderr).init();
     let begun = Instant::now();
     let outcome = run(Arguments::parse().trial).await;
     println!("\n{:.0} s in all.", begun.elapsed().as_secs_f64());

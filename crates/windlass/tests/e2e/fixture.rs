@@ -3,17 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, LazyLock, Mutex, mpsc};
+use std::sync::{LazyLock, mpsc};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use windlass_testbed::node_agent::{self, NodeAgent};
-use windlass_testbed::plane;
+use windlass_testbed::{ReplicaHistory, plane};
 
 /// A condition that is awaited for longer has failed.
 const WITHIN: Duration = Duration::from_mins(1);
@@ -76,6 +74,16 @@ pub(crate) async fn get(path: &str) -> (u16, String) {
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// Runs the binary on the testbed; gives what it printed.
+pub(crate) async fn windlass(arguments: &[&str]) -> Output {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let run = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(arguments).env("KUBECONFIG", &TESTBED.kubeconfig).output().unwrap()
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
 }
 
 /// The label of a `PodAutoscaler` that is not the shared controller's.
@@ -246,32 +254,22 @@ impl Namespace {
 
     /// Notes every change of `spec.replicas` of a Deployment from now on.
     pub(crate) fn record(&self, deployment: &str) -> Trajectory {
-        let config = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
-        let mut objects =
-            watcher(self.api::<Deployment>(), config).default_backoff().applied_objects().boxed();
-        let changes = Arc::new(Mutex::new(Vec::new()));
-        let (noted, begun) = (Arc::clone(&changes), Instant::now());
-        tokio::spawn(async move {
-            while let Some(object) = objects.next().await {
-                let Some(replicas) = object.ok().and_then(|object| object.spec?.replicas) else { continue };
-                let mut changes: std::sync::MutexGuard<'_, Vec<(Duration, i32)>> = noted.lock().unwrap();
-                if changes.last().is_none_or(|(_, last)| *last != replicas) {
-                    changes.push((begun.elapsed(), replicas));
-                }
-            }
-        });
-        Trajectory { changes }
+        let history = ReplicaHistory::follow(self.api());
+        Trajectory { history, deployment: deployment.to_owned(), begun: Instant::now() }
     }
 }
 
 /// What `spec.replicas` was over time: the first entry is where it began.
 pub(crate) struct Trajectory {
-    changes: Arc<Mutex<Vec<(Duration, i32)>>>,
+    history: ReplicaHistory,
+    deployment: String,
+    begun: Instant,
 }
 
 impl Trajectory {
     pub(crate) fn timed(&self) -> Vec<(Duration, i32)> {
-        self.changes.lock().unwrap().clone()
+        let asked = self.history.asked_since(&self.deployment, self.begun);
+        asked.into_iter().map(|(at, replicas)| (at.saturating_duration_since(self.begun), replicas)).collect()
     }
 
     pub(crate) fn replicas(&self) -> Vec<i32> {

@@ -10,4 +10,5 @@ mod fixture;
 mod leadership;
 mod load;
 mod observability;
+mod requests;
 mod walkthrough;
