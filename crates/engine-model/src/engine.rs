@@ -1,397 +1,275 @@
-//! Continuous batching with chunked prefill, admission by free KV cache, and preemption by recomputation.
-//!
-//! Steps of equal composition are taken together as one *stretch*: with `n` sequences decoding, step `j` of a stretch
-//! takes `base + j · c · n` seconds, because each step leaves `n` more tokens in the cache. A stretch ends where the
-//! composition changes. All its times follow from its beginning, so the results do not depend on how often the engine is
-//! asked.
+//! The engine: requests in, events out.
 
-mod queue;
-mod stretch;
+mod schedule;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use queue::{Queues, Sequence};
-use stretch::Stretch;
+use crate::group::{Group, nanoseconds};
+use crate::sequences::{Sequence, Sequences, State};
+use crate::{Event, InvalidModel, Limits, Refused, Request, StepCosts, Steps, Totals};
 
-use crate::{Limits, Preset, StepCosts};
-
-/// The most steps that are taken together: counters and histograms are at most this far behind.
-const LONGEST_STRETCH: u64 = 128;
-
-/// A request for tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The caller's name for it, unique among those in the engine.
-    pub id: u64,
-    /// Tokens of the prompt, at least 1.
-    pub prompt_tokens: u32,
-    /// Tokens to generate, at least 1.
-    pub output_tokens: u32,
-    /// Tokens of the prompt that the prefix cache has: they take room and no time.
-    pub cached_tokens: u32,
-}
-
-/// Why a request is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Nothing to read or nothing to write.
-    #[error("a request needs at least one prompt token and one output token")]
-    Empty,
-    /// It would not fit even alone.
-    #[error("the request needs room for {needed} tokens, and the KV cache has {capacity}")]
-    TooLong {
-        /// Prompt and output, but for the last token.
-        needed: u64,
-        /// Tokens of the KV cache.
-        capacity: u64,
-    },
-    /// The id is in use.
-    #[error("a request with id {0} is here already")]
-    Duplicate(u64),
-}
-
-/// What became of a request that was answered whole. All times since the engine's epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finished {
-    /// The caller's name for it.
-    pub id: u64,
-    /// When it was submitted.
-    pub arrived: Duration,
-    /// When it first ran.
-    pub admitted: Duration,
-    /// When its first token was there.
-    pub first_token: Duration,
-    /// When its last token was there.
-    pub finished: Duration,
-    /// Tokens of its prompt.
-    pub prompt_tokens: u32,
-    /// Tokens generated.
-    pub output_tokens: u32,
-    /// How often it was preempted.
-    pub preemptions: u32,
-}
-
-impl Finished {
-    /// From its arrival to its last token.
-    pub fn end_to_end(&self) -> Duration {
-        self.finished.saturating_sub(self.arrived)
-    }
-
-    /// From its arrival to its admission: vLLM's queue time.
-    pub fn queue_time(&self) -> Duration {
-        self.admitted.saturating_sub(self.arrived)
-    }
-
-    /// From its admission to its first token.
-    pub fn prefill_time(&self) -> Duration {
-        self.first_token.saturating_sub(self.admitted)
-    }
-
-    /// From its first token to its last.
-    pub fn decode_time(&self) -> Duration {
-        self.finished.saturating_sub(self.first_token)
-    }
-
-    /// From its admission to its last token.
-    pub fn inference_time(&self) -> Duration {
-        self.finished.saturating_sub(self.admitted)
-    }
-}
-
-/// Steps of equal composition that are over.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Steps {
-    /// When the last of them ended.
-    pub at: Duration,
-    /// How many.
-    pub count: u32,
-    /// How long all of them took.
-    pub total: Duration,
-    /// Tokens computed in each: decodes and prompt tokens.
-    pub tokens_per_step: u32,
-    /// Sequences that decoded in each.
-    pub decode_tokens_per_step: u32,
-}
-
-/// What can be observed of an engine, in order of time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// A waiting request begins to run, or begins anew after a preemption.
-    Admitted {
-        /// Which.
-        id: u64,
-        /// When.
-        at: Duration,
-    },
-    /// A request's first token is there.
-    FirstToken {
-        /// Which.
-        id: u64,
-        /// When.
-        at: Duration,
-    },
-    /// A running request lost its place in the KV cache and waits again.
-    Preempted {
-        /// Which.
-        id: u64,
-        /// When.
-        at: Duration,
-    },
-    /// A request's last token is there.
-    Finished(Finished),
-    /// Steps are over.
-    Steps(Steps),
-}
-
-/// Counters since the engine's epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Totals {
-    /// Tokens of prompts that are in the KV cache, counted when the whole prompt is; recomputations are not.
-    pub prompt_tokens: u64,
-    /// Those of them that the prefix cache had.
-    pub cached_tokens: u64,
-    /// Tokens generated.
-    pub generation_tokens: u64,
-    /// Preemptions.
-    pub preemptions: u64,
-    /// Requests answered whole.
-    pub requests_finished: u64,
-    /// Requests taken back by the caller.
-    pub requests_aborted: u64,
-    /// Steps that are over.
-    pub steps: u64,
-    /// Time spent in steps.
-    pub busy: Duration,
-}
-
-/// One engine. Time is since an epoch of the caller's choice and never goes back.
+/// A simulated engine with continuous batching and chunked prefill.
+///
+/// A step carries one token of each decoding sequence, then chunks of prefill in the order of admission, then of newly
+/// admitted requests in the order of arrival, up to [`Limits::max_num_batched_tokens`]. An admission reserves the KV
+/// cache of the whole prompt, a decode step takes one more token per sequence. Where that does not fit, the newest sequence is
+/// preempted: it goes to the front of the queue, and its prompt and what it generated are prefilled again. The batch of a step
+/// is fixed when the step begins. What a request needs is known when it is admitted, and the oldest is never preempted for a
+/// newer one, so nothing starves.
+///
+/// Not modelled: KV blocks, sharing of blocks (a cached prefix counts in full for each request), the eviction of
+/// prefixes (a hit is the caller's word, after a preemption too), speculative decoding, swapping.
+///
+/// # Time
+///
+/// All times are since an epoch of the caller's choice and never go back: an earlier time counts as the latest seen.
+/// Calls between two events change nothing: only [`Event::Steps`] comes in more and smaller parts. At one instant,
+/// [`Engine::advance`] lets a step that is due begin, so what is submitted at that instant after it waits for that step's end;
+/// what is submitted before it is part of it.
 #[derive(Debug, Clone)]
 pub struct Engine {
     costs: StepCosts,
     limits: Limits,
-    now: Duration,
-    queues: Queues,
-    stretch: Option<Stretch>,
+    sequences: Sequences,
+    /// Slots in the order of admission to come; aborted ones stay until they are at the front.
+    waiting: VecDeque<u32>,
+    /// How many of them are not aborted.
+    waiting_count: u32,
+    /// Slots in the order of admission.
+    running: Vec<u32>,
+    /// Those of them that prefill, in the same order.
+    prefilling: VecDeque<u32>,
+    /// Those of them that decode: the decode step that finishes it, its ticket, its slot.
+    decoding: BTreeSet<(u64, u64, u32)>,
+    /// Running ones that leave when the step in course ends.
+    aborting: Vec<u32>,
+    /// Decode steps before the present group.
+    decode_steps: u64,
+    /// KV tokens reserved before the present group.
+    kv_tokens: u64,
+    /// Those of them that belong to decoding sequences.
+    decode_kv_tokens: u64,
+    tickets: u64,
+    /// The latest time seen.
+    now: u64,
+    /// When the next group may begin, if none is in course.
+    ready_at: u64,
+    group: Option<Group>,
+    /// Events that happened before a call that could not hand them out.
+    outbox: VecDeque<Event>,
     totals: Totals,
-    /// Happened, and not told yet.
-    untold: Vec<Event>,
 }
 
 impl Engine {
     /// An idle engine.
-    pub fn new(costs: StepCosts, limits: Limits) -> Self {
+    pub fn new(costs: StepCosts, limits: Limits) -> Result<Self, InvalidModel> {
+        costs.validate()?;
+        limits.validate()?;
+        Ok(Self::build(costs, limits))
+    }
+
+    pub(crate) fn build(costs: StepCosts, limits: Limits) -> Self {
         Self {
             costs,
             limits,
-            now: Duration::ZERO,
-            queues: Queues::default(),
-            stretch: None,
+            sequences: Sequences::default(),
+            waiting: VecDeque::new(),
+            waiting_count: 0,
+            running: Vec::new(),
+            prefilling: VecDeque::new(),
+            decoding: BTreeSet::new(),
+            aborting: Vec::new(),
+            decode_steps: 0,
+            kv_tokens: 0,
+            decode_kv_tokens: 0,
+            tickets: 0,
+            now: 0,
+            ready_at: 0,
+            group: None,
+            outbox: VecDeque::new(),
             totals: Totals::default(),
-            untold: Vec::new(),
         }
     }
 
-    /// An idle engine of this preset.
-    pub fn of(preset: &Preset) -> Self {
-        Self::new(preset.costs, preset.limits)
-    }
-
-    /// Takes a request that arrives at `now`. One that arrives during a step waits for its end.
-    ///
-    /// # Errors
-    /// See [`Refused`].
+    /// Takes a request that arrives at `now`. It is admitted by [`Engine::advance`], at the earliest when the step in course ends.
     pub fn submit(&mut self, now: Duration, request: Request) -> Result<(), Refused> {
-        let Request { id, prompt_tokens, output_tokens, .. } = request;
-        if prompt_tokens == 0 || output_tokens == 0 {
+        if request.prompt_tokens == 0 || request.output_tokens == 0 {
             return Err(Refused::Empty);
         }
-        let needed = u64::from(prompt_tokens) + u64::from(output_tokens) - 1;
-        let capacity = self.limits.kv_capacity_tokens;
+        let (needed, capacity) = (Limits::needed(&request), self.limits.kv_capacity_tokens);
         if needed > capacity {
             return Err(Refused::TooLong { needed, capacity });
         }
-        self.progress(now);
-        if self.queues.contains(id) {
-            return Err(Refused::Duplicate(id));
+        self.settle_before(now);
+        if self.sequences.slot(request.id).is_some() {
+            return Err(Refused::Duplicate { id: request.id });
         }
-        self.queues.arrive(request, self.now);
-        self.interrupt();
+        if self.group.is_none() && !self.has_work() {
+            self.ready_at = self.now;
+        }
+        let slot = self.sequences.insert(Sequence::new(request, self.now));
+        self.waiting.push_back(slot);
+        self.waiting_count += 1;
+        // Behind others it waits for them, and they for the end of the group.
+        if self.waiting_count == 1 {
+            let now = self.now;
+            let admissible = self.admissible(slot);
+            if let Some(group) =
+                self.group.as_mut().filter(|group| admissible && group.has_room(&self.limits))
+            {
+                group.interrupt(now);
+            }
+        }
         Ok(())
     }
 
-    /// Takes a request back, because its client went away; what the step under way computes of it is lost. Whether it was
-    /// here.
+    /// Drops a request whose client went away at `now`; its id is free at once. One that runs keeps its place until the step
+    /// in course ends. False if there is no such request (any more).
     pub fn abort(&mut self, now: Duration, id: u64) -> bool {
-        self.progress(now);
-        if self.queues.take_waiting(id) {
-            self.totals.requests_aborted += 1;
-            return true;
+        self.settle_before(now);
+        let Some(slot) = self.sequences.slot(id) else { return false };
+        self.sequences.forget(id);
+        self.sequences[slot].aborted = true;
+        self.totals.requests_aborted += 1;
+        if self.sequences[slot].state == State::Waiting {
+            self.waiting_count -= 1;
+            self.drop_aborted_from_front();
+        } else if self.group.is_some() {
+            self.aborting.push(slot);
+        } else {
+            self.remove_running(slot);
         }
-        let runs = self.queues.mark_aborted(id);
-        if runs {
-            self.interrupt();
+        let now = self.now;
+        if let Some(group) = &mut self.group {
+            group.interrupt(now);
         }
-        runs
+        true
     }
 
-    /// When something happens next; `None` when the engine is idle.
+    /// When something an observer can see may happen next: [`Engine::advance`] wants to be called then. It may be now, or
+    /// turn out to be nothing but [`Event::Steps`]. `None` when idle.
     pub fn next_event(&self) -> Option<Duration> {
-        if self.untold.is_empty() { self.stretch.as_ref().map(Stretch::end) } else { Some(self.now) }
+        if let Some(event) = self.outbox.front() {
+            return Some(event.at());
+        }
+        match &self.group {
+            Some(group) => Some(Duration::from_nanos(group.end())),
+            None => self.has_work().then(|| Duration::from_nanos(self.ready_at)),
+        }
     }
 
-    /// Moves on to `now` and tells what happened until then, in order of time.
+    /// Lets everything up to and including `now` happen, in the order of time.
     pub fn advance(&mut self, now: Duration, events: &mut impl FnMut(Event)) {
-        self.progress(now);
-        self.untold.drain(..).for_each(events);
+        while let Some(event) = self.outbox.pop_front() {
+            events(event);
+        }
+        self.now = self.now.max(nanoseconds(now));
+        self.settle(self.now.saturating_add(1), events);
+        if let Some(ended) = self.group.as_ref().map(|group| group.ended_by(self.now)) {
+            self.report(ended, events);
+        }
     }
 
-    /// Requests that run.
+    /// Sequences admitted and not finished.
     pub fn running(&self) -> u32 {
-        self.queues.running()
+        self.running.len() as u32
     }
 
-    /// Requests that wait.
+    /// Requests that wait for admission, preempted ones included.
     pub fn waiting(&self) -> u32 {
-        self.queues.waiting()
+        self.waiting_count
     }
 
-    /// Tokens in the KV cache.
+    /// KV tokens reserved, the ones that the step in course writes included.
     pub fn kv_tokens(&self) -> u64 {
-        self.queues.resident + self.decoded_in_stretch()
+        let written = |group: &Group| {
+            u64::from(group.decode) * u64::from(group.reported.saturating_add(1).min(group.steps))
+        };
+        self.kv_tokens + self.group.as_ref().map_or(0, written)
     }
 
-    /// The share of the KV cache in use, from 0 to 1.
+    /// Share of the KV cache that is reserved, 0 to 1.
     pub fn kv_util(&self) -> f64 {
         self.kv_tokens() as f64 / self.limits.kv_capacity_tokens as f64
     }
 
-    /// Tokens generated for a request that is here.
+    /// Output tokens of a request so far, as of the last [`Engine::advance`]. `None` if the engine does not hold it (any
+    /// more).
     pub fn generated(&self, id: u64) -> Option<u32> {
-        let steps = self.stretch.as_ref().map_or(0, |stretch| stretch.steps_at(self.now));
-        self.queues.generated(id, steps)
+        let sequence = &self.sequences[self.sequences.slot(id)?];
+        let ended = self.group.as_ref().map_or(0, |group| u64::from(group.reported));
+        Some(match sequence.state {
+            State::Waiting | State::Prefilling => sequence.generated,
+            State::Decoding { from } => sequence.generated + (self.decode_steps + ended - from) as u32,
+        })
     }
 
-    /// The counters now.
+    /// Counters as of the last [`Engine::advance`].
     pub fn totals(&self) -> Totals {
-        let decoded = self.decoded_in_stretch();
-        Totals { generation_tokens: self.totals.generation_tokens + decoded, ..self.totals }
+        self.totals
     }
 
-    /// Tokens that the steps of the stretch under way have generated.
-    fn decoded_in_stretch(&self) -> u64 {
-        self.stretch.as_ref().map_or(0, |s| s.steps_at(self.now) * u64::from(s.decodes))
+    /// What a step costs.
+    pub fn costs(&self) -> &StepCosts {
+        &self.costs
     }
 
-    /// Ends every stretch that is over at `now`, and begins the next ones.
-    fn progress(&mut self, now: Duration) {
-        let now = now.max(self.now);
-        while let Some(stretch) = self.stretch.take() {
-            if stretch.end() > now {
-                self.stretch = Some(stretch);
-                break;
+    /// What there is room for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn has_work(&self) -> bool {
+        !self.running.is_empty() || self.waiting_count > 0
+    }
+
+    /// Lets everything before `now` happen and keeps the events.
+    fn settle_before(&mut self, now: Duration) {
+        self.now = self.now.max(nanoseconds(now));
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.settle(self.now, &mut |event| outbox.push_back(event));
+        self.outbox = outbox;
+    }
+
+    /// Lets everything before `limit` (nanoseconds) happen.
+    fn settle(&mut self, limit: u64, events: &mut impl FnMut(Event)) {
+        loop {
+            match &self.group {
+                Some(group) if group.end() < limit => self.end(events),
+                None if self.has_work() && self.ready_at < limit => self.begin(events),
+                _ => return,
             }
-            self.now = stretch.end();
-            self.finish(&stretch);
-            self.begin();
-        }
-        self.now = now;
-    }
-
-    /// Something changed: the stretch under way ends with its present step.
-    fn interrupt(&mut self) {
-        match &mut self.stretch {
-            Some(stretch) => stretch.cut(self.now),
-            None => self.begin(),
         }
     }
 
-    /// Puts together what the next steps compute.
-    fn begin(&mut self) {
-        self.make_room();
-        self.admit();
-        if self.queues.running() == 0 {
+    /// Accounts for the first `ended` steps of the group in course, as far as it was not done.
+    fn report(&mut self, ended: u32, events: &mut impl FnMut(Event)) {
+        let Some(group) = &mut self.group else { return };
+        let count = ended.saturating_sub(group.reported);
+        if count == 0 {
             return;
         }
-        let decodes = self.queues.decoding();
-        let budget = self.limits.max_num_batched_tokens.saturating_sub(decodes);
-        let (prefill, attended) = self.queues.plan_prefill(budget);
-        let kv_tokens = self.queues.resident;
-        let first = self.costs.step(decodes, kv_tokens, prefill, attended);
-        let steps = if prefill > 0 { 1 } else { self.steps_alike(decodes) };
-        let growth = self.costs.per_kv_token * f64::from(decodes);
-        self.stretch = Some(Stretch::new(self.now, first, growth, steps, decodes, prefill));
-        debug_assert!(
-            self.queues.reserved <= self.limits.kv_capacity_tokens,
-            "the KV cache is never overfull"
-        );
-    }
-
-    /// How many steps go by before a sequence ends or the cache is full.
-    fn steps_alike(&self, decodes: u32) -> u64 {
-        let room = (self.limits.kv_capacity_tokens - self.queues.reserved) / u64::from(decodes.max(1));
-        let next_end = self.queues.steps_to_next_end().unwrap_or(LONGEST_STRETCH);
-        room.min(next_end).clamp(1, LONGEST_STRETCH)
-    }
-
-    /// Preempts the newest sequences until each decoding one has room for its next token.
-    fn make_room(&mut self) {
-        while self.queues.reserved + u64::from(self.queues.decoding()) > self.limits.kv_capacity_tokens {
-            let Some(id) = self.queues.preempt_newest() else { return };
-            self.totals.preemptions += 1;
-            self.untold.push(Event::Preempted { id, at: self.now });
-        }
-    }
-
-    /// Lets waiting requests run, first come, first served, while there is room for them.
-    fn admit(&mut self) {
-        let mut budget = self.limits.max_num_batched_tokens.saturating_sub(self.queues.decoding());
-        budget = budget.saturating_sub(self.queues.left_to_prefill());
-        while budget > 0
-            && self.queues.running() < self.limits.max_num_seqs
-            && let Some(next) = self.queues.first_waiting()
-        {
-            let alone = self.queues.running() == 0;
-            // The others go on growing: their next tokens, and the watermark, stay free.
-            let kept = if alone { 0 } else { self.limits.watermark() + u64::from(self.queues.decoding()) };
-            if self.queues.reserved + next.room() + kept > self.limits.kv_capacity_tokens {
-                return;
-            }
-            budget = budget.saturating_sub(next.left());
-            if let Some(id) = self.queues.admit_first(self.now) {
-                self.untold.push(Event::Admitted { id, at: self.now });
-            }
-        }
-    }
-
-    /// Accounts for a stretch that is over.
-    fn finish(&mut self, stretch: &Stretch) {
-        let (steps, decodes) = (stretch.steps(), stretch.decodes);
-        self.totals.steps += steps;
-        self.totals.busy += stretch.lasted();
-        self.totals.generation_tokens += steps * u64::from(decodes);
-        self.untold.push(Event::Steps(Steps {
-            at: self.now,
-            count: u32::try_from(steps).unwrap_or(u32::MAX),
-            total: stretch.lasted(),
-            tokens_per_step: decodes + stretch.prefill,
-            decode_tokens_per_step: decodes,
+        let at = group.end_of(ended);
+        let elapsed = Duration::from_nanos(at - group.end_of(group.reported));
+        group.reported = ended;
+        self.totals.steps += u64::from(count);
+        self.totals.busy += elapsed;
+        self.totals.prefilled_tokens += u64::from(group.prefill) * u64::from(count);
+        self.totals.generation_tokens += u64::from(group.decode) * u64::from(count);
+        events(Event::Steps(Steps {
+            at: Duration::from_nanos(at),
+            count,
+            elapsed,
+            prefill_tokens: group.prefill,
+            decode_tokens: group.decode,
         }));
-        self.queues.decoded(steps);
-        self.totals.requests_aborted += self.queues.drop_aborted();
-        for id in self.queues.prefilled() {
-            self.totals.generation_tokens += 1;
-            if let Some(Sequence { request, .. }) = self.queues.first_token(id, self.now) {
-                self.totals.prompt_tokens += u64::from(request.prompt_tokens);
-                self.totals.cached_tokens += u64::from(request.cached_tokens.min(request.prompt_tokens - 1));
-                self.untold.push(Event::FirstToken { id, at: self.now });
-            }
-        }
-        while let Some(finished) = self.queues.next_finished(self.now) {
-            self.totals.requests_finished += 1;
-            self.untold.push(Event::Finished(finished));
-        }
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl Group {
+    /// Whether its steps could carry more tokens.
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.decode + self.prefill < limits.max_num_batched_tokens
+    }
+}

@@ -20,7 +20,7 @@ const THROUGHPUT_SPAN: Duration = Duration::from_secs(5);
 /// A simulated engine that serves requests. Made for one server and run by it.
 #[derive(Debug)]
 pub struct Serving {
-    preset: &'static Preset,
+    preset: Preset,
     epoch: Instant,
     state: Mutex<State>,
     /// The next event may be another one than the driver sleeps for.
@@ -93,9 +93,9 @@ impl Throughput {
 
 impl Serving {
     /// An idle engine that serves as this preset does.
-    pub fn new(preset: &'static Preset) -> Arc<Self> {
+    pub fn new(preset: Preset) -> Arc<Self> {
         let state = State {
-            engine: Engine::of(preset),
+            engine: preset.engine(),
             next_id: 0,
             counts: Counts {
                 clients: HashMap::new(),
@@ -115,7 +115,7 @@ impl Serving {
     }
 
     pub(super) fn model(&self) -> &'static str {
-        self.preset.model
+        self.preset.model()
     }
 
     /// Moves the model along with the clock, for ever.
@@ -243,10 +243,13 @@ impl Counts {
             Event::Finished(record) => self.finished(record),
             Event::Steps(steps) => {
                 let times = u64::from(steps.count);
-                self.tallies.observe(Histogram::IterationTokens, f64::from(steps.tokens_per_step), times);
-                let tokens = times * u64::from(steps.decode_tokens_per_step);
-                let each = steps.total.as_secs_f64() / f64::from(steps.count.max(1));
-                self.tallies.observe(Histogram::TimePerOutputToken, each, tokens);
+                let per_step = f64::from(steps.tokens_per_step());
+                self.tallies.observe(Histogram::IterationTokens, per_step, times);
+                let tokens = times * u64::from(steps.decode_tokens);
+                self.tallies.observe(Histogram::TimePerOutputToken, steps.step().as_secs_f64(), tokens);
+            }
+            Event::Resumed { gap, .. } => {
+                self.tallies.observe(Histogram::TimePerOutputToken, gap.as_secs_f64(), 1);
             }
             Event::Admitted { .. } | Event::Preempted { .. } => {}
         }

@@ -76,7 +76,7 @@ pub struct Annotations {
     noise: Option<f64>,
     fault_scope: Option<FaultScope>,
     mode: Option<Mode>,
-    model: Option<&'static Preset>,
+    model: Option<Preset>,
 }
 
 /// The settings of one pod: each from the pod, else from its owner, else the default.
@@ -102,7 +102,7 @@ pub struct Settings {
     /// `mode`: `scripted` (default) or `engine`. In force from the start of the pod.
     pub mode: Mode,
     /// `model`: what an engine serves, on which GPU; default `llama-2-7b@a10g`. In force from the start of the pod.
-    pub model: Option<&'static Preset>,
+    pub model: Option<Preset>,
 }
 
 /// An annotation that cannot be understood; its default is used.
@@ -142,7 +142,7 @@ impl Annotations {
             "noise" => self.noise = Some(noise(value)?),
             "fault-scope" => self.fault_scope = Some(fault_scope(value)?),
             "mode" => self.mode = Some(mode(value)?),
-            "model" => self.model = Some(Preset::named(value).map_err(|error| error.to_string())?),
+            "model" => self.model = Some(Preset::from_str(value).map_err(|error| error.to_string())?),
             "engine" if value == "vllm" => {}
             "engine" => return Err(format!("{value:?} is not simulated; the only engine is vllm")),
             _ => {
@@ -166,7 +166,7 @@ impl Annotations {
             noise: self.noise.or(owner.noise).unwrap_or_default(),
             fault_scope: self.fault_scope.or(owner.fault_scope).unwrap_or_default(),
             mode: self.mode.or(owner.mode).unwrap_or(Mode::Scripted),
-            model: self.model.or(owner.model).or_else(|| Preset::named(MODEL).ok()),
+            model: self.model.or(owner.model).or_else(|| MODEL.parse().ok()),
         }
     }
 }
@@ -287,7 +287,7 @@ mod tests {
         check(&[("noise", "20")], &[], |s| s.noise = 0.0, &["noise"]);
         check(&[("mode", "engine")], &[], |s| s.mode = Mode::Engine, &[]);
         check(&[("mode", "fast"), ("engine", "tgi")], &[("engine", "vllm")], |_| {}, &["engine", "mode"]);
-        let model = Preset::named("llama-3.1-8b@h100").unwrap();
+        let model = "llama-3.1-8b@h100".parse().unwrap();
         check(&[], &[("model", "llama-3.1-8b@h100")], |s| s.model = Some(model), &[]);
         check(&[("model", "gpt-7")], &[], |_| {}, &["model"]);
         check(&[("fault-scope", "metrics")], &[], |s| s.fault_scope = FaultScope::Metrics, &[]);

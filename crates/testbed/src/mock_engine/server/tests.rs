@@ -279,7 +279,7 @@ async fn refusing_drops_open_connections_too() {
 
 /// An engine that serves requests, and a connection to it.
 async fn serving_engine() -> (Engine, Client) {
-    let preset = windlass_engine_model::Preset::named("llama-3.1-8b@h100").unwrap();
+    let preset = "llama-3.1-8b@h100".parse().unwrap();
     let engine = Engine::start_with(Some(Serving::new(preset))).await;
     let client = engine.connect().await;
     (engine, client)
