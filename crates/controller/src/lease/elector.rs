@@ -337,7 +337,10 @@ impl<V: Clone> Elector<V> {
             self.basis = Basis::Read;
             self.not_before = now;
         } else {
-            self.look_again(now + self.pause(jitter));
+            // At the latest when it may be taken: a dead holder costs its duration and one pause, not two.
+            let free = self.seen.as_ref().map(|seen| seen.since + seen.held_for);
+            let pause = now + self.pause(jitter);
+            self.look_again(free.map_or(pause, |free| free.min(pause)));
         }
     }
 

@@ -17,7 +17,7 @@ const ENGINES: &str = "docs/development/app/engine.yaml";
 const AUTOSCALER: &str = "config/samples/autoscaling_v1alpha1_engine_kpa.yaml";
 const NAME: &str = "llama-7b";
 /// Requests per second, and for how long.
-const LOAD: &str = "1:15s,14:50s,1:80s";
+const LOAD: &str = "1:15s,10:50s,1:80s";
 /// Tokens of prompts and answers.
 const PROMPT: &str = "lognormal(400,0.5)";
 const OUTPUT: &str = "lognormal(100,0.5)";

@@ -28,6 +28,8 @@ pub(super) async fn run(plane: &Plane) -> anyhow::Result<()> {
     show(plane, &format!("kubectl apply -f {SAMPLE}")).await?;
     let applied = Instant::now();
     let times = reach(&deployments, 5, applied).await?;
+    // The status follows within a quarter of a second.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     show(plane, "kubectl get podautoscalers --all-namespaces").await?;
     show(plane, "kubectl get deployments --all-namespaces | grep llama2").await?;
     say("Why");
