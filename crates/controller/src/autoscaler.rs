@@ -16,8 +16,10 @@ use windlass_scaling::{
 };
 use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
 
+use crate::announce::Told;
 use crate::clock::Clock;
 use crate::journal::{Decided, Entry, Journal, Quarantined};
+use crate::outages::{Changes, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
 
@@ -31,6 +33,10 @@ const WRITE_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
 /// At the very end of a term nothing is begun any more; it is renewed or over after about this.
 const NOT_LEADING_PAUSE: Duration = Duration::from_millis(250);
+
+/// Reasons of condition `AbleToScale`.
+pub(crate) const FAILED_GET_SCALE: &str = "FailedGetScale";
+pub(crate) const LOOKING_UP_TARGET: &str = "LookingUpTarget";
 
 thread_local! {
     static DECIDING: Cell<bool> = const { Cell::new(false) };
@@ -138,6 +144,13 @@ pub(crate) struct Active {
     /// A decision panicked: the target is held until its spec changes.
     pub(crate) quarantine: Option<String>,
     pub(crate) write_problem: Option<String>,
+    /// What its author may not expect, in one line.
+    pub(crate) warnings: Option<String>,
+    pub(crate) outages: Outages,
+    /// What changed at the last look and was not told yet.
+    pub(crate) changes: Changes,
+    /// Since when pods, or their readings, have been awaited that must come or be missed shortly.
+    awaiting_since: Option<Instant>,
     readings: Readings,
     memory: Memory,
     pages: Vec<Page>,
@@ -159,6 +172,7 @@ pub(crate) struct Autoscaler {
     pub(crate) history: VecDeque<ScalingRecord>,
     /// The history is our own. Until we scaled, the object's status knows best: another may lead, or have led a moment ago.
     pub(crate) remembers: bool,
+    pub(crate) told: Told,
     /// When the target is decided next, at the latest.
     pub(crate) due: Option<Instant>,
 }
@@ -177,12 +191,16 @@ impl Active {
     pub(crate) fn new(resolved: Resolved, clock: &Clock, origin: tokio::time::Instant) -> Self {
         let now = clock.now();
         let waiting =
-            ScaleProblem { reason: "LookingUpTarget", message: "the target is being looked up".to_owned() };
+            ScaleProblem { reason: LOOKING_UP_TARGET, message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
             pages: pages(&resolved.sources),
             pages_version: 0,
             schedule: Schedule { interval: resolved.policy.base_interval, origin },
+            warnings: warnings(&resolved),
+            outages: Outages::default(),
+            changes: Changes::default(),
+            awaiting_since: None,
             resolved,
             scale: Err(waiting),
             members: BTreeMap::new(),
@@ -211,6 +229,7 @@ impl Active {
             self.pollers.clear();
             self.readings = Readings::default();
             self.memory.listen_anew();
+            self.outages.forget();
             self.pages = pages(&resolved.sources);
             self.pages_version += 1;
         }
@@ -220,6 +239,7 @@ impl Active {
             self.memory = Memory::new(&resolved.policy);
             self.decision = Decision::default();
         }
+        self.warnings = warnings(&resolved);
         self.resolved = resolved;
     }
 
@@ -241,6 +261,7 @@ impl Active {
             // Another object of the same name: what was observed is not its own, and no write of it is under way.
             self.memory = Memory::new(&self.resolved.policy);
             self.readings = Readings::default();
+            self.outages.forget();
             self.writing = false;
         }
         self.scale = scale;
@@ -350,7 +371,10 @@ impl Active {
         DECIDING.set(false);
         Decided { took: begun.elapsed() }.record(journal);
         match outcome {
-            Ok(observation) => self.observation = Some(observation),
+            Ok(observation) => {
+                self.changes = self.outages.look(&observation.signals, now);
+                self.observation = Some(observation);
+            }
             Err(panic) => {
                 let message = panic_message(panic.as_ref());
                 Quarantined { key, message: &message }.record(journal);
@@ -359,6 +383,10 @@ impl Active {
             }
         }
         self.decided_at = now;
+        let pending = |member: &Member| member.membership == Membership::Pending;
+        let awaits = self.outages.sights().any(|sight| sight == Sight::Waiting);
+        self.awaiting_since =
+            (awaits || self.members.values().any(pending)).then(|| self.awaiting_since.unwrap_or(now));
         let changed = self.decision.replicas != self.facts.spec_replicas;
         if !changed {
             // What could not be written is no longer wanted.
@@ -381,6 +409,36 @@ impl Active {
         })
     }
 
+    /// Whether what is known is worth telling: the target was looked up and decided, and nothing is awaited that would
+    /// change the picture in a moment.
+    pub(crate) fn is_settled(&self, now: Instant) -> bool {
+        match &self.scale {
+            Err(problem) => problem.reason != LOOKING_UP_TARGET,
+            Ok(_) if self.quarantine.is_some() => true,
+            Ok(_) => {
+                self.observation.is_some() && self.awaiting_since.is_none_or(|since| now - since > PATIENCE)
+            }
+        }
+    }
+
+    /// One silent pod with the reason, in brackets; nothing if none is known.
+    pub(crate) fn silence(&self) -> String {
+        let silent = |member: &Member| {
+            let why = member.silence.as_deref()?;
+            member.entry.is_ready().then(|| format!(" (pod {}: {why})", member.entry.name()))
+        };
+        self.members.values().find_map(silent).unwrap_or_default()
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// How long no write is begun, after one that failed.
+    pub(crate) fn write_pause(&self, now: Instant) -> Duration {
+        self.write_not_before - now
+    }
+
     /// How many pages are polled.
     #[cfg(test)]
     pub(crate) fn polls(&self) -> usize {
@@ -399,9 +457,10 @@ impl Active {
         wake.map_or(tick, |wake| wake.min(tick))
     }
 
-    /// The end of a write: acknowledged, or why not.
-    pub(crate) fn written(&mut self, outcome: Result<u32, String>, now: Instant) {
+    /// The end of a write: acknowledged, or why not. Whether that is news: the same problem again is none.
+    pub(crate) fn written(&mut self, outcome: Result<u32, String>, now: Instant) -> bool {
         self.writing = false;
+        let known = self.write_problem.as_ref() == outcome.as_ref().err();
         match outcome {
             Ok(replicas) => {
                 self.facts.spec_replicas = replicas;
@@ -418,6 +477,7 @@ impl Active {
                 self.write_backoff = (self.write_backoff * 2).min(LONGEST_WRITE_BACKOFF);
             }
         }
+        !known || self.write_problem.is_none()
     }
 
     /// Nothing was written, or not to our knowledge, for no fault of the target.
@@ -444,6 +504,13 @@ impl PageId {
 impl Autoscaler {
     pub(crate) fn remember(&mut self, record: ScalingRecord) {
         self.remembers = true;
+        // A failure that repeats must not push out what happened before.
+        let same = |last: &ScalingRecord| {
+            !record.success && ScalingRecord { timestamp: last.timestamp.clone(), ..record.clone() } == *last
+        };
+        if self.history.back().is_some_and(same) {
+            return;
+        }
         while self.history.len() >= MAX_HISTORY {
             self.history.pop_front();
         }
@@ -454,6 +521,16 @@ impl Autoscaler {
 fn ready(pods: &[Pod]) -> Vec<PodUid> {
     let is_ready = |pod: &&Pod| matches!(pod.state, windlass_scaling::PodState::Ready { .. });
     pods.iter().filter(is_ready).map(|pod| pod.uid).collect()
+}
+
+/// What its author may not expect, in one line.
+fn warnings(resolved: &Resolved) -> Option<String> {
+    let unsupported = resolved.sources.iter().filter_map(|source| match source {
+        Source::Unsupported(why) => Some(why.clone()),
+        Source::Pod(_) => None,
+    });
+    let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Sources on the same port and path share one poll.

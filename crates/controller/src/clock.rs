@@ -23,6 +23,12 @@ impl Clock {
         self.at(tokio::time::Instant::now())
     }
 
+    /// The same clock when `span` has passed.
+    #[cfg(test)]
+    pub(crate) fn later(self, span: Duration) -> Self {
+        Self { started: self.started - span }
+    }
+
     /// The same instant as `at`.
     pub(crate) fn at(&self, at: tokio::time::Instant) -> Instant {
         Instant::ZERO + PAST + at.saturating_duration_since(self.started)

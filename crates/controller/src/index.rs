@@ -1,24 +1,27 @@
 //! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
 //! writes, each of which ends in the decisions that follow from it.
 
+mod telling;
 mod term;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
 use windlass_api::{PodAutoscaler, resolve};
 use windlass_scaling::{Instant, PodUid};
 use windlass_scrape::Outcome;
 
+use crate::announce::{Announcement, Told};
 use crate::autoscaler::{
-    Active, Autoscaler, Key, Member, Membership, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
+    Active, Autoscaler, FAILED_GET_SCALE, Key, Member, Membership, PageId, Scale, ScaleProblem, ScaleRequest,
+    Sink,
 };
 use crate::clock::Clock;
-use crate::journal::{Entry, Journal, Polled};
+use crate::journal::{Entry, Journal, Polled, SpecInvalid};
 use crate::pod::{ControllerRef, PodEntry};
 use term::{Phase, history_of};
 
@@ -33,6 +36,8 @@ pub(crate) enum Task {
     ReadOwner { namespace: String, object: ControllerRef },
     /// Write a decision.
     Scale(Box<ScaleRequest>),
+    /// Record an event about this object.
+    Announce(Box<(ObjectReference, Announcement)>),
 }
 
 /// What the watch of a kind of targets knows.
@@ -138,10 +143,11 @@ impl Index {
     }
 
     fn read_spec(&mut self, key: &Key, object: PodAutoscaler, known: Option<Autoscaler>) -> Autoscaler {
-        let (history, active) = match known {
-            Some(known) => (known.remembers.then_some(known.history), known.state.ok()),
-            None => (None, None),
+        let (history, active, told) = match known {
+            Some(known) => (known.remembers.then_some(known.history), known.state.ok(), Some(known.told)),
+            None => (None, None, None),
         };
+        let told = told.unwrap_or_else(|| Told::of(&object));
         let remembers = history.is_some();
         let history = history.unwrap_or_else(|| history_of(&object));
         let state = resolve(&object).map(|resolved| match active {
@@ -169,10 +175,10 @@ impl Index {
             }
             Err(errors) => {
                 let errors = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::warn!(podautoscaler = %key, errors, "spec is not valid; the target is left alone");
+                SpecInvalid { key, errors: &errors }.record(&self.journal);
             }
         }
-        Autoscaler { object: Arc::new(object), state, history, remembers, due: None }
+        Autoscaler { object: Arc::new(object), state, history, remembers, told, due: None }
     }
 
     pub(crate) fn delete_autoscaler(&mut self, key: &Key) {
@@ -416,7 +422,7 @@ impl Index {
         let active = self.autoscalers.get(key)?.state.as_ref().ok()?;
         let target = &active.resolved.target;
         let kind = self.kinds.get(&GroupVersionKind::gvk(target.group(), target.version(), &target.kind))?;
-        let problem = |message| Some(Err(ScaleProblem { reason: "FailedGetScale", message }));
+        let problem = |message| Some(Err(ScaleProblem { reason: FAILED_GET_SCALE, message }));
         if let Some(message) = &kind.problem {
             return problem(message.clone());
         }
@@ -484,8 +490,8 @@ impl Index {
 
     pub(crate) fn polled(&mut self, key: &Key, uid: PodUid, page: PageId, outcome: Outcome) {
         let clock = self.clock;
-        Polled { error: outcome.values.as_ref().err(), took: clock.now() - clock.at(outcome.asked) }
-            .record(&self.journal);
+        let (error, took) = (outcome.values.as_ref().err(), clock.now() - clock.at(outcome.asked));
+        Polled { error, took, bytes: outcome.bytes }.record(&self.journal);
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
@@ -517,6 +523,7 @@ impl Index {
         if let Some(request) = request {
             (self.tasks)(Task::Scale(Box::new(request)));
         }
+        self.tell(key, now);
     }
 
     /// Decides every target that is due; gives the next instant at which one is.
@@ -577,4 +584,4 @@ fn hash(key: &Key) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,8 +3,6 @@
 
 mod entries;
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,8 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub(crate) use entries::{
-    Decided, NotScaled, NotScaledBecause, Polled, Quarantined, Requested, Scaled, StatusNotWritten, Verb,
-    WatchFailed,
+    Decided, EventHeldBack, EventRecorded, NotScaled, NotScaledBecause, ObjectUnreadable, OutageBegan,
+    OutageEnded, Polled, Quarantined, Requested, Scaled, SpecInvalid, StatusWritten, Verb, WatchFailed,
 };
 
 /// Something that happened.
@@ -35,7 +33,11 @@ pub(crate) struct Journal {
     api_requests: Family<RequestLabels, Counter>,
     api_seconds: Family<VerbLabel, Histogram, fn() -> Histogram>,
     watch_errors: Family<WatchLabel, Counter>,
-    statuses_not_written: Counter<u64, AtomicU64>,
+    statuses: Family<OutcomeLabel, Counter>,
+    events: Family<EventLabels, Counter>,
+    outages: Family<ChangeLabel, Counter>,
+    rejected_objects: Family<WhyLabel, Counter>,
+    scrape_bytes: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +66,22 @@ struct VerbLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    reason: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChangeLabel {
+    change: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WatchLabel {
     watch: String,
 }
@@ -79,7 +97,7 @@ fn call_buckets() -> Histogram {
 
 impl Default for Journal {
     fn default() -> Self {
-        Self {
+        let journal = Self {
             decisions: Counter::default(),
             decision_seconds: decision_buckets(),
             quarantines: Counter::default(),
@@ -90,8 +108,23 @@ impl Default for Journal {
             api_requests: Family::default(),
             api_seconds: Family::new_with_constructor(call_buckets),
             watch_errors: Family::default(),
-            statuses_not_written: Counter::default(),
+            statuses: Family::default(),
+            events: Family::default(),
+            outages: Family::default(),
+            rejected_objects: Family::default(),
+            scrape_bytes: Counter::default(),
+        };
+        // What alerts are made of must be there before it first happens.
+        for change in ["began", "ended"] {
+            drop(journal.outages.get_or_create(&ChangeLabel { change }));
         }
+        for why in ["invalid", "unreadable"] {
+            drop(journal.rejected_objects.get_or_create(&WhyLabel { why }));
+        }
+        for outcome in ["written", "failed"] {
+            drop(journal.statuses.get_or_create(&OutcomeLabel { outcome }));
+        }
+        journal
     }
 }
 
@@ -109,7 +142,11 @@ impl Journal {
             api_requests,
             api_seconds,
             watch_errors,
-            statuses_not_written,
+            statuses,
+            events,
+            outages,
+            rejected_objects,
+            scrape_bytes,
         } = self.clone();
         registry.register("windlass_decisions", "Decisions made", decisions);
         registry.register(
@@ -141,11 +178,15 @@ impl Journal {
         );
         registry.register("windlass_api_request_seconds", "How long these requests took", api_seconds);
         registry.register("windlass_watch_errors", "Watches that failed and were begun again", watch_errors);
+        registry.register("windlass_statuses", "Writes of statuses, by what came of them", statuses);
+        registry.register("windlass_events", "Events about PodAutoscalers, by what came of them", events);
+        registry.register("windlass_signal_outages", "Outages of signals, flickers excepted", outages);
         registry.register(
-            "windlass_statuses_not_written",
-            "Statuses whose write failed",
-            statuses_not_written,
+            "windlass_rejected_objects",
+            "PodAutoscalers read that cannot be acted upon",
+            rejected_objects,
         );
+        registry.register("windlass_scrape_bytes", "Bytes of complete metrics pages", scrape_bytes);
     }
 
     /// Forgets a PodAutoscaler that is gone: its series end.

@@ -4,12 +4,15 @@
 //! of the data.
 
 mod admin;
+mod announce;
 mod autoscaler;
 mod clock;
 mod index;
 mod journal;
 mod leadership;
 mod lease;
+mod outages;
+mod pace;
 mod pod;
 mod pulse;
 mod reads;

@@ -8,7 +8,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 
 use crate::Shared;
-use crate::autoscaler::{Key, Scale, ScaleProblem};
+use crate::autoscaler::{FAILED_GET_SCALE, Key, Scale, ScaleProblem};
 use crate::pod::ControllerRef;
 use crate::selector::Selector;
 use crate::watches::CALL_TIMEOUT;
@@ -68,7 +68,7 @@ pub(crate) async fn read_scale(client: Client, shared: Arc<Shared>, key: Key) {
 }
 
 fn problem(message: String) -> ScaleProblem {
-    ScaleProblem { reason: "FailedGetScale", message }
+    ScaleProblem { reason: FAILED_GET_SCALE, message }
 }
 
 fn absent(resource: &ApiResource, name: &str) -> ScaleProblem {

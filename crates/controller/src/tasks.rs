@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 use windlass_api::status::ScalingRecord;
 
+use crate::announce::Announcement;
 use crate::autoscaler::{Active, Key, ScaleRequest};
 use crate::index::Task;
 use crate::journal::{Entry, NotScaled, NotScaledBecause, Scaled};
@@ -87,6 +88,13 @@ pub(crate) async fn perform(
             }
             // Decided in a term that is over.
             Some(Task::Scale(_)) if !shared.index.lock().leads() => {}
+            Some(Task::Announce(told)) => {
+                let writer = writer.clone();
+                running.spawn(under_way.track_future(async move {
+                    let (about, announcement) = *told;
+                    writer.event(about, announcement).await;
+                }));
+            }
             Some(Task::Scale(request)) => {
                 running.spawn(under_way.track_future(scale(writer.clone(), shared, *request)));
             }
@@ -118,10 +126,13 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
         Ok(replicas) => {
             let after_reading = request.reading.map(|at| shared.clock.now() - at);
             Scaled { request: &request, replicas, after_reading }.record(&shared.journal);
-            note(&shared, &request, Some(record(None)), |active, now| active.written(Ok(replicas), now));
+            note(&shared, &request, Some(record(None)), |active, now| {
+                active.written(Ok(replicas), now);
+            });
             if let Some(object) = object {
-                let text = format!("New size: {replicas}; reason: {}", request.reason);
-                writer.event(object, EventType::Normal, "SuccessfulRescale", &text).await;
+                let note = format!("New size: {replicas}; reason: {}", request.reason);
+                let reason = "SuccessfulRescale";
+                writer.event(object, Announcement { type_: EventType::Normal, reason, note }).await;
             }
         }
         Err(error @ WriteError::NotLeading) => {
@@ -138,12 +149,14 @@ async fn scale(writer: Writer, shared: Arc<Shared>, request: ScaleRequest) {
         Err(error) => {
             let problem = format!("replicas cannot be set to {to}: {error}");
             not_scaled(NotScaledBecause::Failed, &error);
-            let noted = problem.clone();
+            let mut news = false;
             note(&shared, &request, Some(record(Some(error.to_string()))), |active, now| {
-                active.written(Err(noted), now);
+                news = active.written(Err(problem.clone()), now);
             });
-            if let Some(object) = object {
-                writer.event(object, EventType::Warning, "FailedRescale", &problem).await;
+            if let Some(object) = object.filter(|_| news) {
+                let reason = "FailedRescale";
+                let announcement = Announcement { type_: EventType::Warning, reason, note: problem };
+                writer.event(object, announcement).await;
             }
             shared.index.lock().read_scale_again(key);
         }

@@ -16,7 +16,8 @@ use windlass_api::PodAutoscaler;
 use crate::Shared;
 use crate::autoscaler::Key;
 use crate::index::ObjectVersion;
-use crate::journal::{Entry, Journal, WatchFailed};
+use crate::journal::{Entry, ObjectUnreadable, WatchFailed};
+use crate::pulse::Loop;
 
 /// An API call that lasts longer has failed.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ const KIND_RETRY: Duration = Duration::from_secs(10);
 const WATCH_TIMEOUT: u32 = 60;
 /// Nothing was read for this long: longer than any watch is silent. It ends lists that hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(75);
+/// A watch that has nothing to say turns this often all the same.
+const PULSE: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -46,19 +49,24 @@ fn watching() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_TIMEOUT)
 }
 
-/// Follows a watch for ever; errors are logged and retried with back-off by the watcher.
+/// Follows a watch for ever; errors are logged and retried with back-off by the watcher. Nothing happening is no standstill.
 async fn follow<K>(
     what: &str,
-    journal: &Journal,
+    shared: &Shared,
+    pulse: Option<Loop>,
     stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     mut on: impl FnMut(Event<K>),
 ) {
     let mut stream = pin!(stream);
     loop {
-        match stream.try_next().await {
-            Ok(Some(event)) => on(event),
-            Ok(None) => return,
-            Err(error) => WatchFailed { watch: what, error: &error }.record(journal),
+        if let Some(pulse) = pulse {
+            shared.pulses.beat(pulse, shared.clock.now());
+        }
+        match tokio::time::timeout(PULSE, stream.try_next()).await {
+            Ok(Ok(Some(event))) => on(event),
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => WatchFailed { watch: what, error: &error }.record(&shared.journal),
+            Err(_) => {}
         }
     }
 }
@@ -77,10 +85,10 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>, selec
         Ok(object) => shared.index.lock().apply_autoscaler(object),
         Err(invalid) => {
             let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(name, error = %invalid.error, "a PodAutoscaler cannot be read; what was read of it before stays in force");
+            ObjectUnreadable { name, error: &invalid.error }.record(&shared.journal);
         }
     };
-    follow("podautoscalers", &shared.journal, stream, |event| match event {
+    follow("podautoscalers", &shared, Some(Loop::Autoscalers), stream, |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             listed.insert(key(&object));
@@ -96,7 +104,7 @@ pub(crate) async fn watch_autoscalers(client: Client, shared: Arc<Shared>, selec
 pub(crate) async fn watch_pods(client: Client, shared: Arc<Shared>) {
     let stream = watcher(Api::<Pod>::all(client), watching()).default_backoff();
     let mut listed = HashSet::new();
-    follow("pods", &shared.journal, stream, |event| {
+    follow("pods", &shared, Some(Loop::Pods), stream, |event| {
         let mut index = shared.index.lock();
         match event {
             Event::Init => listed.clear(),
@@ -137,7 +145,7 @@ pub(crate) async fn watch_kind(client: Client, shared: Arc<Shared>, kind: GroupV
         let version = ObjectVersion { uid: object.uid(), generation: object.metadata.generation };
         shared.index.lock().target_seen(&kind, &namespace, &name, version);
     };
-    follow(&kind.kind, &shared.journal, stream, |event| match event {
+    follow(&kind.kind, &shared, None, stream, |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             listed.insert(name(&object));

@@ -9,15 +9,16 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 use thiserror::Error;
 use tokio::time::Instant;
 use windlass_api::{PodAutoscaler, PodAutoscalerStatus};
 
+use crate::announce::Announcement;
 use crate::autoscaler::{Key, ScaleRequest};
-use crate::journal::{Entry, Journal, Requested, Verb};
+use crate::journal::{Entry, EventRecorded, Journal, Requested, Verb};
 use crate::leadership::Gate;
 use crate::watches::CALL_TIMEOUT;
 
@@ -161,18 +162,17 @@ impl Writer {
     }
 
     /// Records an event about a PodAutoscaler. A lost event is logged and not tried again.
-    pub(crate) async fn event(&self, about: ObjectReference, type_: EventType, reason: &str, note: &str) {
+    pub(crate) async fn event(&self, about: ObjectReference, announcement: Announcement) {
+        let Announcement { type_, reason, note } = announcement;
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(shortened(note)),
+            note: Some(shortened(&note)),
             action: "Scale".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.in_time(Verb::Create, "events", self.recorder.publish(&event, &about)).await
-        {
-            tracing::warn!(reason, %error, "an event was lost");
-        }
+        let outcome = self.in_time(Verb::Create, "events", self.recorder.publish(&event, &about)).await;
+        EventRecorded { reason, error: outcome.as_ref().err() }.record(&self.journal);
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Outcome {
     /// One entry per wanted metric; `None` where the page does not have it, or a counter's rate is not known yet. Or why
     /// there are none at all.
     pub values: Result<Vec<Option<Value>>, ScrapeError>,
+    /// Bytes of the page; 0 if none was complete.
+    pub bytes: usize,
 }
 
 /// The value of one metric.
@@ -130,6 +132,7 @@ impl PolledPod {
     pub async fn poll(&mut self) -> Outcome {
         let asked = Instant::now();
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
+        let bytes = page.as_ref().map_or(0, |page| page.as_ref().map_or(0, |page| page.bytes.len()));
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
                 Ok(()) => Ok(self.values(asked, Instant::now())),
@@ -141,7 +144,7 @@ impl PolledPod {
                 Err(ScrapeError::Deadline(self.deadline))
             }
         };
-        Outcome { asked, values }
+        Outcome { asked, values, bytes }
     }
 
     /// The declared path, and where there is nothing the default one.

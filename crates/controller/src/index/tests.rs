@@ -6,14 +6,16 @@ use kube::core::ApiResource;
 use serde_json::json;
 use tokio::time::Instant as TokioInstant;
 
+use windlass_api::status::ScalingRecord;
+
 use super::*;
 use crate::selector::Selector;
 
 const DEPLOYMENT: &str = "d0000000-0000-0000-0000-000000000000";
 const OTHER: &str = "e0000000-0000-0000-0000-000000000000";
 
-struct World {
-    index: Index,
+pub(crate) struct World {
+    pub(crate) index: Index,
     asked: Receiver<Task>,
 }
 
@@ -21,11 +23,11 @@ fn deployments() -> GroupVersionKind {
     GroupVersionKind::gvk("apps", "v1", "Deployment")
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key { namespace: "ns".to_owned(), name: "pa".to_owned() }
 }
 
-fn autoscaler(uid: &str, min: u32) -> PodAutoscaler {
+pub(crate) fn autoscaler(uid: &str, min: u32) -> PodAutoscaler {
     let object = json!({
         "apiVersion": "autoscaling.aibrix.ai/v1alpha1",
         "kind": "PodAutoscaler",
@@ -39,7 +41,7 @@ fn autoscaler(uid: &str, min: u32) -> PodAutoscaler {
     serde_json::from_value(object).unwrap()
 }
 
-fn pod(number: u32, replica_set: Option<&str>) -> Pod {
+pub(crate) fn pod(number: u32, replica_set: Option<&str>) -> Pod {
     let owners: Vec<_> = replica_set
         .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true}))
         .into_iter()
@@ -67,7 +69,7 @@ fn version(generation: i64) -> ObjectVersion {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self::following();
         world.index.lead();
         world
@@ -75,13 +77,14 @@ impl World {
 
     fn following() -> Self {
         let (sender, asked) = channel();
-        let tasks = Box::new(move |task| sender.send(task).unwrap());
+        // Who does not look at what is asked for may drop the receiver.
+        let tasks = Box::new(move |task| drop(sender.send(task)));
         let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks, Journal::default());
         index.apply_autoscaler(autoscaler("a", 1));
         Self { index, asked }
     }
 
-    fn scale(&mut self, replicas: u32) {
+    pub(crate) fn scale(&mut self, replicas: u32) {
         self.scale_with(replicas, "app=engine");
     }
 
@@ -96,24 +99,31 @@ impl World {
         self.index.scale_read(&key(), Ok(scale), now);
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         let name = |task: Task| match task {
             Task::WatchKind(kind) => format!("watch {}", kind.kind),
             Task::ReadScale(key) => format!("scale of {key}"),
             Task::ReadOwner { object, .. } => format!("owner of {}", object.uid),
             Task::Scale(request) => format!("{} → {}", request.from, request.to),
+            Task::Announce(told) => format!("{}: {}", told.1.reason, told.1.note),
         };
         self.asked.try_iter().map(name).collect()
+    }
+
+    /// Lets time pass, and decides what is due.
+    fn wait(&mut self, span: Duration) {
+        self.index.clock = self.index.clock.later(span);
+        self.index.decide_due();
     }
 
     fn active(&self) -> &Active {
         self.index.autoscalers[&key()].state.as_ref().unwrap()
     }
 
-    fn read(&mut self, number: u32, value: f64) {
+    pub(crate) fn read(&mut self, number: u32, value: f64) {
         let asked = TokioInstant::now();
         let values = Ok(vec![Some(windlass_scrape::Value { value, since: asked })]);
-        let outcome = Outcome { asked, values };
+        let outcome = Outcome { asked, values, bytes: 100 };
         self.index.polled(
             &key(),
             PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),
@@ -321,4 +331,88 @@ async fn a_write_that_was_not_let_through_is_no_problem() {
     assert!(world.asked().is_empty(), "not in a tight loop");
     assert_eq!(world.active().write_problem, None);
     assert!(world.index.autoscalers[&key()].history.is_empty());
+}
+
+/// A pod without a reading is awaited for a moment, and then it is blind.
+#[tokio::test]
+async fn nothing_is_settled_until_it_is_known() {
+    let mut world = World::new();
+    let settled = |world: &World| {
+        let now = world.index.clock.now();
+        world.index.is_settled(&world.index.autoscalers[&key()], now)
+    };
+    assert!(!settled(&world), "the target is being looked up");
+    world.index.apply_pod(pod(1, None));
+    world.scale(1);
+    assert!(!settled(&world), "not all pods are listed");
+    world.index.retain_pods(&HashSet::from([("ns".to_owned(), PodUid(1))]));
+    assert!(!settled(&world), "the pod cannot have been heard yet");
+    world.wait(Duration::from_millis(4_100));
+    assert!(settled(&world), "it could have been by now");
+}
+
+#[tokio::test]
+async fn a_problem_is_announced_once() {
+    let mut world = World::new();
+    world.asked();
+    let fail = |world: &mut World, message: &str| {
+        let problem = ScaleProblem { reason: FAILED_GET_SCALE, message: message.to_owned() };
+        let now = world.index.clock.now();
+        world.index.scale_read(&key(), Err(problem), now);
+        world.asked()
+    };
+    assert_eq!(fail(&mut world, "it does not exist"), ["FailedGetScale: it does not exist"]);
+    assert!(fail(&mut world, "it does not exist").is_empty());
+    world.wait(Duration::from_mins(1));
+    assert!(world.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_outage_is_announced_once_and_its_end_once() {
+    let mut world = World::new();
+    world.scale(1);
+    world.index.apply_pod(pod(1, None));
+    world.read(1, 10.0);
+    world.asked();
+    let mut said = Vec::new();
+    for _ in 0..60 {
+        world.wait(Duration::from_secs(1));
+        said.extend(world.asked());
+    }
+    assert_eq!(said.len(), 1, "{said:?}");
+    let (blind, held) = said[0].split_at(said[0].len() - ", holding 1".len());
+    assert!(
+        blind.starts_with("MetricsUnavailable: inflight: blind since ") && held == ", holding 1",
+        "{said:?}"
+    );
+    world.read(1, 10.0);
+    let said = world.asked();
+    assert!(said[0].starts_with("MetricsRecovered: inflight: read again after 60 s without"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_again_in_the_same_way_is_no_news() {
+    let mut world = World::new();
+    world.scale(1);
+    let fail = |world: &mut World, why: &str| {
+        let mut news = false;
+        world.index.after_write(&key(), |autoscaler, now| {
+            let record = ScalingRecord {
+                timestamp: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::now()),
+                previous_scale: 1,
+                new_scale: 2,
+                reason: "r".to_owned(),
+                success: false,
+                error: Some(why.to_owned()),
+            };
+            autoscaler.remember(record);
+            news = autoscaler.state.as_mut().unwrap().written(Err(why.to_owned()), now);
+            // Still wanted, or it would be forgotten by the next decision.
+            autoscaler.state.as_mut().unwrap().quarantine = Some("held".to_owned());
+        });
+        (news, world.index.autoscalers[&key()].history.len())
+    };
+    assert_eq!(fail(&mut world, "refused"), (true, 1));
+    assert_eq!(fail(&mut world, "refused"), (false, 1));
+    assert_eq!(fail(&mut world, "forbidden"), (true, 2));
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use windlass_scrape::ScrapeError;
 
-use super::{Entry, Journal, OutcomeLabel, RequestLabels, ScaleLabels, VerbLabel, WatchLabel};
+use super::{
+    ChangeLabel, Entry, EventLabels, Journal, OutcomeLabel, RequestLabels, ScaleLabels, VerbLabel,
+    WatchLabel, WhyLabel,
+};
 use crate::autoscaler::{Key, ScaleRequest};
 use crate::write::WriteError;
 
@@ -112,12 +115,15 @@ fn labels(request: &ScaleRequest, outcome: &'static str) -> ScaleLabels {
 pub(crate) struct Polled<'a> {
     pub(crate) error: Option<&'a ScrapeError>,
     pub(crate) took: Duration,
+    /// Of the page, if it was complete.
+    pub(crate) bytes: usize,
 }
 
 impl Entry for Polled<'_> {
     fn record(&self, journal: &Journal) {
         let outcome = self.error.map_or("ok", ScrapeError::class);
         journal.scrapes.get_or_create(&OutcomeLabel { outcome }).inc();
+        journal.scrape_bytes.inc_by(self.bytes as u64);
         if self.error.is_none() {
             journal.scrape_seconds.observe(self.took.as_secs_f64());
         }
@@ -183,16 +189,114 @@ impl Entry for WatchFailed<'_> {
     }
 }
 
-/// A status could not be written; it is tried again.
-pub(crate) struct StatusNotWritten<'a> {
+/// A status was written, or could not be; then it is tried again.
+pub(crate) struct StatusWritten<'a> {
     pub(crate) key: &'a Key,
-    pub(crate) error: &'a WriteError,
+    pub(crate) error: Option<&'a WriteError>,
 }
 
-impl Entry for StatusNotWritten<'_> {
+impl Entry for StatusWritten<'_> {
     fn record(&self, journal: &Journal) {
-        let Self { key, error } = self;
-        tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
-        journal.statuses_not_written.inc();
+        let key = self.key;
+        let outcome = if let Some(error) = self.error {
+            tracing::warn!(podautoscaler = %key, %error, "status not written; it is tried again");
+            "failed"
+        } else {
+            tracing::debug!(podautoscaler = %key, "status written");
+            "written"
+        };
+        journal.statuses.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}
+
+/// An event was recorded, or lost: it is not tried again.
+pub(crate) struct EventRecorded<'a> {
+    pub(crate) reason: &'static str,
+    pub(crate) error: Option<&'a WriteError>,
+}
+
+impl Entry for EventRecorded<'_> {
+    fn record(&self, journal: &Journal) {
+        let reason = self.reason;
+        let outcome = if let Some(error) = self.error {
+            tracing::warn!(reason, %error, "an event was lost");
+            "failed"
+        } else {
+            "written"
+        };
+        journal.events.get_or_create(&EventLabels { reason, outcome }).inc();
+    }
+}
+
+/// There were so many events about an object that this one is in the log only.
+pub(crate) struct EventHeldBack<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) reason: &'static str,
+    pub(crate) note: &'a str,
+}
+
+impl Entry for EventHeldBack<'_> {
+    fn record(&self, journal: &Journal) {
+        let Self { key, reason, note } = *self;
+        tracing::info!(podautoscaler = %key, reason, note, "event held back: there were many about this object");
+        journal.events.get_or_create(&EventLabels { reason, outcome: "held_back" }).inc();
+    }
+}
+
+/// Signals of a target fell silent, and it is no flicker.
+pub(crate) struct OutageBegan<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) signals: usize,
+    /// What the event says.
+    pub(crate) note: &'a str,
+}
+
+impl Entry for OutageBegan<'_> {
+    fn record(&self, journal: &Journal) {
+        tracing::warn!(podautoscaler = %self.key, note = self.note, "metrics are unavailable");
+        journal.outages.get_or_create(&ChangeLabel { change: "began" }).inc_by(self.signals as u64);
+    }
+}
+
+/// They are heard again.
+pub(crate) struct OutageEnded<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) signals: usize,
+    /// What the event says.
+    pub(crate) note: &'a str,
+}
+
+impl Entry for OutageEnded<'_> {
+    fn record(&self, journal: &Journal) {
+        tracing::info!(podautoscaler = %self.key, note = self.note, "metrics are back");
+        journal.outages.get_or_create(&ChangeLabel { change: "ended" }).inc_by(self.signals as u64);
+    }
+}
+
+/// A spec cannot be acted upon.
+pub(crate) struct SpecInvalid<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) errors: &'a str,
+}
+
+impl Entry for SpecInvalid<'_> {
+    fn record(&self, journal: &Journal) {
+        let Self { key, errors } = *self;
+        tracing::warn!(podautoscaler = %key, errors, "spec is not valid; the target is left alone");
+        journal.rejected_objects.get_or_create(&WhyLabel { why: "invalid" }).inc();
+    }
+}
+
+/// An object does not have the shape of a PodAutoscaler.
+pub(crate) struct ObjectUnreadable<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) error: &'a dyn std::fmt::Display,
+}
+
+impl Entry for ObjectUnreadable<'_> {
+    fn record(&self, journal: &Journal) {
+        let Self { name, error } = *self;
+        tracing::warn!(name, %error, "a PodAutoscaler cannot be read; what was read of it before stays in force");
+        journal.rejected_objects.get_or_create(&WhyLabel { why: "unreadable" }).inc();
     }
 }

@@ -67,8 +67,12 @@ fn entries_are_counted() {
     );
     let timeout = windlass_scrape::ScrapeError::Deadline(Duration::from_secs(1));
     check(
-        &Polled { error: Some(&timeout), took: Duration::ZERO },
+        &Polled { error: Some(&timeout), took: Duration::ZERO, bytes: 0 },
         &["windlass_scrapes_total{outcome=\"deadline\"} 1", "windlass_scrape_seconds_count 0"],
+    );
+    check(
+        &Polled { error: None, took: Duration::from_millis(1), bytes: 700 },
+        &["windlass_scrapes_total{outcome=\"ok\"} 1", "windlass_scrape_bytes_total 700"],
     );
     let requested = Requested {
         verb: Verb::Update,
@@ -93,4 +97,86 @@ fn the_series_of_a_target_end_with_it() {
     assert!(page(&journal).contains("name=\"pa\""));
     journal.forget("ns", "pa");
     assert!(!page(&journal).contains("name=\"pa\""));
+}
+
+/// What a thread logs, as text.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Records an entry; it must be logged in a line with these words, and be counted in this line of the page.
+#[track_caller]
+fn check_both(entry: &impl Entry, words: &[&str], counted: &str) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || check(entry, &[counted]));
+    let logged = String::from_utf8(log.0.lock().clone()).unwrap();
+    assert_eq!(logged.lines().count(), 1, "{logged}");
+    for word in words {
+        assert!(logged.contains(word), "{word} is not in {logged}");
+    }
+}
+
+#[test]
+fn what_is_logged_is_counted() {
+    let key = Key { namespace: "ns".to_owned(), name: "pa".to_owned() };
+    let key = &key;
+    let error = &WriteError::Replaced;
+    check_both(
+        &Quarantined { key, message: "overflow" },
+        &["ERROR", "ns/pa", "overflow"],
+        "windlass_quarantines_total 1",
+    );
+    check_both(
+        &StatusWritten { key, error: Some(error) },
+        &["WARN", "ns/pa", "another object"],
+        "windlass_statuses_total{outcome=\"failed\"} 1",
+    );
+    check_both(
+        &EventRecorded { reason: "Quarantined", error: Some(error) },
+        &["WARN", "Quarantined", "lost"],
+        "windlass_events_total{reason=\"Quarantined\",outcome=\"failed\"} 1",
+    );
+    check_both(
+        &EventHeldBack { key, reason: "MetricsUnavailable", note: "inflight: blind" },
+        &["INFO", "ns/pa", "MetricsUnavailable", "inflight: blind"],
+        "windlass_events_total{reason=\"MetricsUnavailable\",outcome=\"held_back\"} 1",
+    );
+    check_both(
+        &OutageBegan { key, signals: 2, note: "inflight, waiting: blind" },
+        &["WARN", "ns/pa", "inflight, waiting: blind"],
+        "windlass_signal_outages_total{change=\"began\"} 2",
+    );
+    check_both(
+        &OutageEnded { key, signals: 1, note: "inflight: read again" },
+        &["INFO", "ns/pa", "inflight: read again"],
+        "windlass_signal_outages_total{change=\"ended\"} 1",
+    );
+    check_both(
+        &SpecInvalid { key, errors: "spec.maxReplicas" },
+        &["WARN", "ns/pa", "spec.maxReplicas"],
+        "windlass_rejected_objects_total{why=\"invalid\"} 1",
+    );
+    check_both(
+        &ObjectUnreadable { name: "pa", error: &"no spec" },
+        &["WARN", "pa", "no spec"],
+        "windlass_rejected_objects_total{why=\"unreadable\"} 1",
+    );
+    let request = request(2, 4);
+    check_both(
+        &Scaled { request: &request, replicas: 4, after_reading: None },
+        &["INFO", "ns/pa", "because"],
+        "windlass_scales_total{namespace=\"ns\",name=\"pa\",direction=\"up\",outcome=\"written\"} 1",
+    );
 }

@@ -1,0 +1,44 @@
+//! Telling of what changed, in events.
+
+use kube::Resource;
+use windlass_scaling::Instant;
+
+use super::{Index, Task};
+use crate::announce;
+use crate::autoscaler::{Autoscaler, Key};
+use crate::journal::{Entry, EventHeldBack, OutageBegan, OutageEnded};
+
+impl Index {
+    /// Asks for the events that follow from a decision.
+    pub(super) fn tell(&mut self, key: &Key, now: Instant) {
+        let Some(autoscaler) = self.autoscalers.get_mut(key) else { return };
+        let Autoscaler { object, state: Ok(active), told, .. } = autoscaler else { return };
+        let mut news = told.news(active);
+        let changes = std::mem::take(&mut active.changes);
+        if let Some(change) = changes.began {
+            let said = announce::unavailable(&change, active, &self.clock);
+            OutageBegan { key, signals: change.signals.len(), note: &said.note }.record(&self.journal);
+            news.push(said);
+        }
+        if let Some(change) = changes.ended {
+            let said = announce::recovered(&change, active, &self.clock, now);
+            OutageEnded { key, signals: change.signals.len(), note: &said.note }.record(&self.journal);
+            news.push(said);
+        }
+        for said in news {
+            if told.may_tell(now) {
+                (self.tasks)(Task::Announce(Box::new((object.object_ref(&()), said))));
+            } else {
+                EventHeldBack { key, reason: said.reason, note: &said.note }.record(&self.journal);
+            }
+        }
+    }
+
+    /// Whether what is known of an object is worth a status.
+    pub(crate) fn is_settled(&self, autoscaler: &Autoscaler, now: Instant) -> bool {
+        match &autoscaler.state {
+            Err(_) => true,
+            Ok(active) => self.synced.pods && active.is_settled(now),
+        }
+    }
+}
