@@ -7,14 +7,20 @@ use windlass_scaling::Instant;
 
 /// The loops that are watched, and how long one turn may take: three usual turns and some, or three of the longest
 /// calls that are waited for in one.
-const LOOPS: [(&str, Duration); 2] =
-    [("the decision loop", Duration::from_secs(3)), ("the status writer", Duration::from_mins(1))];
+const LOOPS: [(&str, Duration); 4] = [
+    ("the decision loop", Duration::from_secs(3)),
+    ("the status writer", Duration::from_mins(1)),
+    ("the watch of podautoscalers", Duration::from_secs(10)),
+    ("the watch of pods", Duration::from_secs(10)),
+];
 
 /// A loop that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loop {
     Decisions,
     Statuses,
+    Autoscalers,
+    Pods,
 }
 
 /// When each loop turned last.
@@ -52,11 +58,16 @@ mod tests {
         let pulses = Pulses::new(at(0));
         assert_eq!(pulses.stopped(at(3)), None);
         assert_eq!(pulses.stopped(at(4)).as_deref(), Some("the decision loop has not turned for 4 s"));
-        pulses.beat(Loop::Decisions, at(60));
+        for of in [Loop::Decisions, Loop::Autoscalers, Loop::Pods] {
+            pulses.beat(of, at(60));
+        }
         assert_eq!(pulses.stopped(at(60)), None);
         pulses.beat(Loop::Decisions, at(61));
         assert_eq!(pulses.stopped(at(61)).as_deref(), Some("the status writer has not turned for 61 s"));
         pulses.beat(Loop::Statuses, at(61));
         assert_eq!(pulses.stopped(at(62)), None);
+        pulses.beat(Loop::Decisions, at(71));
+        pulses.beat(Loop::Autoscalers, at(71));
+        assert_eq!(pulses.stopped(at(71)).as_deref(), Some("the watch of pods has not turned for 11 s"));
     }
 }

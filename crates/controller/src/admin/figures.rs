@@ -32,6 +32,8 @@ struct Target {
 }
 
 struct Signal {
+    /// Position in metricsSources: two sources may have the same metric.
+    source: String,
     metric: String,
     health: &'static str,
     total: Option<f64>,
@@ -90,7 +92,9 @@ impl Target {
             max: policy.max_replicas,
             capacity: observation.map(|seen| seen.capacity),
             signals: signals
-                .map(|(signal, seen)| Signal {
+                .enumerate()
+                .map(|(source, (signal, seen))| Signal {
+                    source: source.to_string(),
                     metric: signal.metric.clone(),
                     health: health_name(seen.health),
                     total: seen.total,
@@ -103,6 +107,11 @@ impl Target {
 
     fn labels(&self) -> [(&'static str, &str); 2] {
         [("namespace", &self.key.namespace), ("name", &self.key.name)]
+    }
+
+    fn labels_of<'a>(&'a self, signal: &'a Signal) -> [(&'static str, &'a str); 4] {
+        let [namespace, name] = self.labels();
+        [namespace, name, ("source", &signal.source), ("metric", &signal.metric)]
     }
 }
 
@@ -208,10 +217,7 @@ fn of_signals(encoder: &mut DescriptorEncoder<'_>, targets: &[Target]) -> Result
         for target in targets {
             for signal in &target.signals {
                 let Some(value) = value(signal) else { continue };
-                let [namespace, name] = target.labels();
-                metric
-                    .encode_family(&[namespace, name, ("metric", signal.metric.as_str())])?
-                    .encode_gauge(&value)?;
+                metric.encode_family(&target.labels_of(signal))?.encode_gauge(&value)?;
             }
         }
     }
@@ -219,8 +225,8 @@ fn of_signals(encoder: &mut DescriptorEncoder<'_>, targets: &[Target]) -> Result
     let mut metric = gauge(encoder, "windlass_signal_health", help)?;
     for target in targets {
         for signal in &target.signals {
-            let [namespace, name] = target.labels();
-            let labels = [namespace, name, ("metric", signal.metric.as_str()), ("health", signal.health)];
+            let [namespace, name, source, metric_name] = target.labels_of(signal);
+            let labels = [namespace, name, source, metric_name, ("health", signal.health)];
             metric.encode_family(&labels)?.encode_gauge(&1_i64)?;
         }
     }

@@ -1,11 +1,11 @@
 //! `/debug/state`: what is known of each target and what was decided, as data and in words.
 
 use serde_json::{Value, json};
-use windlass_scaling::Instant;
+use windlass_scaling::{Instant, PodState};
 
 use super::figures::health_name;
 use crate::Shared;
-use crate::autoscaler::{Active, Autoscaler, Key};
+use crate::autoscaler::{Active, Autoscaler, Key, Membership};
 
 /// Which targets are asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,8 @@ fn valid(active: &Active, now: Instant) -> Value {
                 "metric": signal.metric,
                 "health": health_name(seen.health),
                 "total": seen.total,
+                "targetPerReplica": signal.target,
+                "coverage": (seen.ready > 0).then(|| seen.coverage()),
                 "mean": seen.mean,
                 "panicMean": seen.panic_mean,
                 "readyPods": seen.ready,
@@ -80,6 +82,16 @@ fn valid(active: &Active, now: Instant) -> Value {
                 "unbrokenForSeconds": seen.unbroken_since.map(seconds),
             })
         });
+    let settings = active.resolved.settings.iter().map(
+        |setting| json!({"name": setting.name, "value": setting.value, "from": setting.origin.to_string()}),
+    );
+    let pods = active.members.values().map(|member| {
+        json!({
+            "pod": member.entry.name(),
+            "state": state_name(member.entry.state),
+            "membership": membership_name(&member.membership),
+        })
+    });
     let silent = active.members.values().filter_map(|member| {
         let why = member.silence.as_deref()?;
         Some(json!({"pod": member.entry.name(), "why": why}))
@@ -88,10 +100,14 @@ fn valid(active: &Active, now: Instant) -> Value {
     json!({
         "target": active.resolved.target.to_string(),
         "policy": policy,
+        "settings": settings.collect::<Vec<_>>(),
+        "warnings": active.warnings,
         "problem": active.scale.as_ref().err().map(|problem| problem.message.clone()),
         "facts": {
             "specReplicas": active.facts.spec_replicas,
-            "pods": active.facts.pods().len(),
+            "specChangedSecondsAgo": seconds(active.facts.spec_changed_at),
+            "readySetChangedSecondsAgo": seconds(active.facts.ready_changed_at),
+            "pods": pods.collect::<Vec<_>>(),
             "rollout": active.facts.rollout,
         },
         "capacity": seen.map(|seen| seen.capacity),
@@ -99,7 +115,11 @@ fn valid(active: &Active, now: Instant) -> Value {
         "silentPods": silent.collect::<Vec<_>>(),
         "decision": {
             "secondsAgo": seconds(active.decided_at),
+            "current": decision.current,
             "wanted": decision.wanted,
+            "limited": decision.limited,
+            "minReplicas": decision.min_replicas,
+            "maxReplicas": decision.max_replicas,
             "replicas": decision.replicas,
             "wakeInSeconds": decision.wake_at.map(|at| (at - now).as_secs_f64()),
             "proposals": decision.proposals,
@@ -107,8 +127,32 @@ fn valid(active: &Active, now: Instant) -> Value {
             "account": active.account(now),
         },
         "quarantine": active.quarantine,
-        "writeProblem": active.write_problem,
+        "write": {
+            "underWay": active.is_writing(),
+            "problem": active.write_problem,
+            "notBeforeInSeconds": active.write_pause(now).as_secs_f64(),
+        },
+        "settled": active.is_settled(now),
     })
+}
+
+fn state_name(state: PodState) -> &'static str {
+    match state {
+        PodState::Ready { .. } => "ready",
+        PodState::Starting { .. } => "starting",
+        PodState::LostReadiness { .. } => "lost readiness",
+        PodState::Stuck => "stuck",
+        PodState::Leaving => "leaving",
+    }
+}
+
+fn membership_name(membership: &Membership) -> &str {
+    match membership {
+        Membership::Own => "own",
+        Membership::Foreign => "of another controller, not counted",
+        Membership::Pending => "being looked up, not counted yet",
+        Membership::Unverified(why) => why,
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ async fn a_target_is_told_of_and_forgotten() {
         format!("windlass_desired_replicas{{{target}}} 3"),
         format!("windlass_actual_replicas{{{target}}} 3"),
         format!("windlass_replicas{{{target},state=\"ready\"}} 3"),
-        format!("windlass_signal_value{{{target},metric=\"avg_prompt_throughput_toks_per_s\"}} 60.0"),
+        format!(
+            "windlass_signal_value{{{target},source=\"0\",metric=\"avg_prompt_throughput_toks_per_s\"}} 60.0"
+        ),
         format!("aibrix_autoscaler_scale_action{{{target},algorithm=\"KPA\",reason=\"stable\"}} 3"),
         format!("windlass_scales_total{{{target},direction=\"up\",outcome=\"written\"}} 1"),
         "windlass_leading 1.0".to_owned(),
