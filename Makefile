@@ -19,7 +19,7 @@ lint:
 
 # Figures with a baseline in the same run, then trials on a testbed and the table of all budgets (about 15 min).
 bench: trials
-	$(CARGO) bench --package windlass-bench
+	$(CARGO) bench --workspace --bench exposition --bench decide --bench scrape
 	target/release/windlass-trials bench
 
 # The long runs (about 55 min): slow starts, outages, calm, takeovers, half an hour of a real trace.
@@ -28,4 +28,4 @@ soak: trials
 
 .PHONY: trials
 trials:
-	$(CARGO) build --release --package windlass --package windlass-trials
+	$(CARGO) build --release --workspace
