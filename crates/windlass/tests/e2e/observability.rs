@@ -1,6 +1,9 @@
 //! What a controller tells of itself, asked over its own socket.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::fixture::{Namespace, autoscaler, deployment, get, root};
 
@@ -79,4 +82,88 @@ async fn a_target_is_told_of_and_forgotten() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the series of a deleted PodAutoscaler stay");
+}
+
+/// The notes of the events about `pa` with this reason, repeats counted.
+async fn events(namespace: &Namespace, reason: &str) -> Vec<String> {
+    let field = format!("--field-selector=reason={reason},involvedObject.name=pa");
+    let list = namespace.kubectl(&["get", "events", &field, "-o", "json"]).await;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let mut notes = Vec::new();
+    for event in list["items"].as_array().unwrap() {
+        let repeats = event["series"]["count"].as_u64().or(event["count"].as_u64()).unwrap_or(1).max(1);
+        notes.extend((0..repeats).map(|_| event["message"].as_str().unwrap().to_owned()));
+    }
+    notes
+}
+
+/// Waits for an event; gives its note.
+async fn event(namespace: &Namespace, reason: &str) -> String {
+    for _ in 0..200 {
+        if let Some(note) = events(namespace, reason).await.pop() {
+            return note;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("no event {reason}: {}", namespace.kubectl(&["describe", "podautoscaler", "pa"]).await);
+}
+
+/// Nothing is written about `pa` for a few seconds.
+async fn check_quiet(namespace: &Namespace, when: &str) {
+    let before = namespace.autoscaler("pa").await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(before, namespace.autoscaler("pa").await, "{when}");
+}
+
+#[tokio::test]
+async fn an_outage_is_told_while_it_lasts_and_not_again_and_again() {
+    let namespace = Namespace::new("told").await;
+    namespace.apply(&deployment("engine", "engine", 2, &[("total", "30"), ("share", "ready")])).await;
+    namespace.ready("engine", 2).await;
+    let manifest = autoscaler("pa", "Deployment/engine", "KPA", (2, 10)).replace(
+        "metadata: {name: pa}",
+        "metadata: {name: pa, annotations: {autoscaling.aibrix.ai/typo: '1'}}",
+    );
+    namespace.apply(&manifest).await;
+    namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
+    let warned = event(&namespace, "PolicyWarnings").await;
+    assert!(warned.contains("autoscaling.aibrix.ai/typo"), "{warned}");
+    check_quiet(&namespace, "while all is well").await;
+
+    namespace.steer("deployment/engine", "fault=refuse").await;
+    let message = namespace.condition("pa", "MetricsAvailable", "False", "Blind").await;
+    for part in
+        ["avg_prompt_throughput_toks_per_s: blind since 2", "Z, holding 2 (pod engine-", "cannot connect"]
+    {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let note = event(&namespace, "MetricsUnavailable").await;
+    assert!(note.contains("holding 2 (pod engine-"), "{note}");
+    check_quiet(&namespace, "while the outage lasts").await;
+    let described = namespace.kubectl(&["describe", "podautoscaler", "pa"]).await;
+    assert!(described.contains("MetricsUnavailable") && described.contains("blind since"), "{described}");
+
+    let (_, page) = get("/metrics").await;
+    let labels = "namespace=\"told\",name=\"pa\",source=\"0\",metric=\"avg_prompt_throughput_toks_per_s\"";
+    let health = format!("windlass_signal_health{{{labels},health=\"blind\"}} 1");
+    assert!(page.lines().any(|line| line == health), "{health} is not on the page:\n{page}");
+    assert!(
+        !page.contains(&format!("windlass_signal_value{{{labels}")),
+        "what is not known is absent:\n{page}"
+    );
+    let (_, state) = get("/debug/state?namespace=told&name=pa").await;
+    let state: Value = serde_json::from_str(&state).unwrap();
+    let silent = state["targets"][0]["silentPods"].as_array().unwrap();
+    assert_eq!(silent.len(), 2, "{state:#}");
+    assert!(silent[0]["why"].as_str().unwrap().contains("cannot connect"), "{silent:?}");
+
+    namespace.steer("deployment/engine", "fault-").await;
+    namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
+    let note = event(&namespace, "MetricsRecovered").await;
+    assert!(note.contains("read again after"), "{note}");
+    check_quiet(&namespace, "after it").await;
+    for reason in ["MetricsUnavailable", "MetricsRecovered", "PolicyWarnings"] {
+        let all = events(&namespace, reason).await;
+        assert_eq!(all.len(), 1, "{reason}: {all:?}");
+    }
 }
