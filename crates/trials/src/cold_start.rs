@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::stage::{Autoscaler, Controller, Engines, Stage, until};
+use crate::stage::{Controller, Fleet, Stage};
 
 const NAMESPACE: &str = "cold-start";
 /// How long the running controller is watched afterwards.
@@ -29,27 +29,12 @@ pub(crate) struct ColdStart {
 /// Makes `targets` `PodAutoscaler`s of one pod each, lets a first controller write their statuses, and starts a second one
 /// in its place.
 pub(crate) async fn run(stage: &Stage, targets: usize) -> anyhow::Result<ColdStart> {
-    stage.namespace(NAMESPACE).await?;
     let names: Vec<String> = (0..targets).map(|number| format!("cold-{number}")).collect();
     let annotations = [("total", "15"), ("share", "ready")];
-    let engines: Vec<Engines<'_>> =
-        names.iter().map(|name| Engines { name, replicas: 1, annotations: &annotations }).collect();
-    stage.create_engines(NAMESPACE, &engines).await?;
-    let history = stage.history(NAMESPACE);
-    until("engines ready", || names.iter().all(|name| history.now(name).is_some_and(|now| now.ready == 1)))
-        .await?;
-    let autoscalers: Vec<Autoscaler<'_>> = names
-        .iter()
-        .map(|name| Autoscaler {
-            name,
-            strategy: "KPA",
-            metric: "avg_prompt_throughput_toks_per_s",
-            target: 20.0,
-            replicas: (1, 10),
-            annotations: &[],
-        })
-        .collect();
-    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
+    let fleet = |name| Fleet::scripted(name, "KPA", 1, 10, &annotations);
+    let fleets: Vec<Fleet<'_>> = names.iter().map(String::as_str).map(fleet).collect();
+    drop(stage.engines(NAMESPACE, &fleets).await?);
+    stage.autoscale(NAMESPACE, &fleets).await?;
     let mut first = stage.controller("cold-first")?;
     observed(&first, targets).await?;
     first.process.terminate().await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use kube::ResourceExt;
 
-use crate::stage::{Autoscaler, Engines, Stage, until};
+use crate::stage::{Fleet, Stage};
 use crate::trajectory;
 
 const NAMESPACE: &str = "outage";
@@ -35,7 +35,6 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     println!(
         "\n── Outages: {REPLICAS} engines at their target; all fail, then all are healthy at unchanged load"
     );
-    stage.namespace(NAMESPACE).await?;
     let mut cases = Vec::new();
     for (fault, lasts) in OUTAGES {
         for strategy in STRATEGIES {
@@ -43,26 +42,13 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
         }
     }
     let annotations = [("total", "160"), ("share", "ready")];
-    let engines: Vec<Engines<'_>> = cases
-        .iter()
-        .map(|case| Engines { name: &case.name, replicas: REPLICAS, annotations: &annotations })
-        .collect();
-    stage.create_engines(NAMESPACE, &engines).await?;
-    let history = stage.history(NAMESPACE);
-    let ready = |case: &Case| history.now(&case.name).is_some_and(|now| now.ready == 8);
-    until("engines ready", || cases.iter().all(ready)).await?;
-    let autoscalers: Vec<Autoscaler<'_>> = cases
-        .iter()
-        .map(|case| Autoscaler {
-            name: &case.name,
-            strategy: case.strategy,
-            metric: "avg_prompt_throughput_toks_per_s",
-            target: 20.0,
-            replicas: (1, 20),
-            annotations: &[],
-        })
-        .collect();
-    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
+    let fleet = |case| {
+        let Case { name, strategy, .. }: &Case = case;
+        Fleet::scripted(name, strategy, REPLICAS, 20, &annotations)
+    };
+    let fleets: Vec<Fleet<'_>> = cases.iter().map(fleet).collect();
+    let history = stage.engines(NAMESPACE, &fleets).await?;
+    stage.autoscale(NAMESPACE, &fleets).await?;
     tokio::time::sleep(WARM).await;
 
     let begun = Instant::now();

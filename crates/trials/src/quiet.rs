@@ -7,7 +7,7 @@ use anyhow::ensure;
 use k8s_openapi::jiff::Timestamp;
 use windlass_testbed::ControllerProcess;
 
-use crate::stage::{Autoscaler, Engines, Stage, until};
+use crate::stage::{Fleet, Stage};
 
 const NAMESPACE: &str = "quiet";
 const REPLICAS: u32 = 2;
@@ -32,29 +32,14 @@ pub(crate) async fn run(
     targets: usize,
     lasts: Duration,
 ) -> anyhow::Result<Quiet> {
-    stage.namespace(NAMESPACE).await?;
     let names: Vec<String> = (0..targets).map(|number| format!("quiet-{number}")).collect();
     // 70 % of the target on average, every reading up to a fifth off: never above, never so low that fewer would do.
     let annotations = [("total", "28"), ("share", "ready"), ("noise", "0.2")];
-    let engines: Vec<Engines<'_>> =
-        names.iter().map(|name| Engines { name, replicas: REPLICAS, annotations: &annotations }).collect();
-    stage.create_engines(NAMESPACE, &engines).await?;
-    let history = stage.history(NAMESPACE);
-    until("engines ready", || names.iter().all(|name| history.now(name).is_some_and(|now| now.ready == 2)))
-        .await?;
-    let autoscalers: Vec<Autoscaler<'_>> = names
-        .iter()
-        .enumerate()
-        .map(|(number, name)| Autoscaler {
-            name,
-            strategy: if number % 2 == 0 { "KPA" } else { "APA" },
-            metric: "avg_prompt_throughput_toks_per_s",
-            target: 20.0,
-            replicas: (1, 10),
-            annotations: &[],
-        })
-        .collect();
-    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
+    let strategies = ["KPA", "APA"].into_iter().cycle();
+    let fleet = |(name, strategy)| Fleet::scripted(name, strategy, REPLICAS, 10, &annotations);
+    let fleets: Vec<Fleet<'_>> = names.iter().map(String::as_str).zip(strategies).map(fleet).collect();
+    drop(stage.engines(NAMESPACE, &fleets).await?);
+    stage.autoscale(NAMESPACE, &fleets).await?;
     tokio::time::sleep(WARM).await;
 
     let (from, before) = (Timestamp::now(), controller.usage().unwrap_or_default());

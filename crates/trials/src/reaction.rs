@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use windlass_testbed::ReplicaHistory;
 
-use crate::stage::{Autoscaler, Engines, Stage, until};
+use crate::stage::{Fleet, Stage, TARGET};
 use crate::statistics::Quantiles;
 
 const NAMESPACE: &str = "reaction";
-const TARGET: f64 = 20.0;
 const REPLICAS: u32 = 2;
 /// Three quarters of what two replicas are to carry.
 const LOAD: f64 = 0.75 * TARGET * REPLICAS as f64;
@@ -44,7 +43,6 @@ struct Trial {
 
 /// Runs `trials` trials of each strategy and step, side by side.
 pub(crate) async fn run(stage: &Stage, trials: usize) -> anyhow::Result<Vec<Reaction>> {
-    stage.namespace(NAMESPACE).await?;
     let mut all = Vec::new();
     for number in 0..trials {
         for step in STEPS {
@@ -57,28 +55,13 @@ pub(crate) async fn run(stage: &Stage, trials: usize) -> anyhow::Result<Vec<Reac
     }
     let load = LOAD.to_string();
     let annotations = [("total", load.as_str()), ("share", "ready")];
-    let engines: Vec<Engines<'_>> = all
-        .iter()
-        .map(|trial| Engines { name: &trial.name, replicas: REPLICAS, annotations: &annotations })
-        .collect();
-    stage.create_engines(NAMESPACE, &engines).await?;
-    let history = stage.history(NAMESPACE);
-    let ready = |trial: &Trial| {
-        history.now(&trial.name).is_some_and(|now| now.ready == i32::try_from(REPLICAS).unwrap_or(0))
+    let fleet = |trial| {
+        let Trial { name, strategy, .. }: &Trial = trial;
+        Fleet::scripted(name, strategy, REPLICAS, 50, &annotations)
     };
-    until("engines ready", || all.iter().all(ready)).await?;
-    let autoscalers: Vec<Autoscaler<'_>> = all
-        .iter()
-        .map(|trial| Autoscaler {
-            name: &trial.name,
-            strategy: trial.strategy,
-            metric: "avg_prompt_throughput_toks_per_s",
-            target: TARGET,
-            replicas: (1, 50),
-            annotations: &[],
-        })
-        .collect();
-    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
+    let fleets: Vec<Fleet<'_>> = all.iter().map(fleet).collect();
+    let history = stage.engines(NAMESPACE, &fleets).await?;
+    stage.autoscale(NAMESPACE, &fleets).await?;
     tokio::time::sleep(WARM).await;
 
     let mut stepped = Vec::new();

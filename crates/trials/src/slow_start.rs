@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::stage::{Autoscaler, Engines, Stage, until};
+use crate::stage::{Fleet, Stage, until};
 use crate::trajectory;
 
 const NAMESPACE: &str = "slow-start";
@@ -15,27 +15,17 @@ const CALM: Duration = Duration::from_mins(1);
 /// Asks for 6 within 10 s and two ticks of the first write, never for more, and throws no starting pod away.
 pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     println!("\n── Slow start: total 120 shared by the ready engines, target 20, starts of 120 s, from 2");
-    stage.namespace(NAMESPACE).await?;
     let annotations = [("total", "120"), ("share", "ready")];
-    let engines = NAMES.map(|name| Engines { name, replicas: 2, annotations: &annotations });
-    stage.create_engines(NAMESPACE, &engines).await?;
-    let history = stage.history(NAMESPACE);
-    let ready_now = |count| NAMES.iter().all(|name| history.now(name).is_some_and(|now| now.ready >= count));
-    until("two engines ready", || ready_now(2)).await?;
+    let strategy = |name: &str| if name == "kpa" { "KPA" } else { "APA" };
+    let fleets = NAMES.map(|name| Fleet::scripted(name, strategy(name), 2, 50, &annotations));
+    let history = stage.engines(NAMESPACE, &fleets).await?;
+    let six_ready = || NAMES.iter().all(|name| history.now(name).is_some_and(|now| now.ready >= 6));
     for name in NAMES {
         stage.steer(NAMESPACE, name, "start", Some("120s")).await?;
     }
     let begun = Instant::now();
-    let autoscalers = NAMES.map(|name| Autoscaler {
-        name,
-        strategy: if name == "kpa" { "KPA" } else { "APA" },
-        metric: "avg_prompt_throughput_toks_per_s",
-        target: 20.0,
-        replicas: (1, 50),
-        annotations: &[],
-    });
-    stage.create_autoscalers(NAMESPACE, &autoscalers).await?;
-    until("six engines ready", || ready_now(6)).await?;
+    stage.autoscale(NAMESPACE, &fleets).await?;
+    until("six engines ready", six_ready).await?;
     tokio::time::sleep(CALM).await;
     for name in NAMES {
         let asked = history.asked_since(name, begun);

@@ -15,6 +15,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -106,15 +108,6 @@ impl Stage {
         started.context("the controller cannot be started")
     }
 
-    pub(crate) async fn namespace(&self, name: &str) -> anyhow::Result<()> {
-        let namespace = Namespace {
-            metadata: kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
-            ..Namespace::default()
-        };
-        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await?;
-        Ok(())
-    }
-
     pub(crate) fn deployments(&self, namespace: &str) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), namespace)
     }
@@ -124,32 +117,27 @@ impl Stage {
         Api::namespaced_with(self.client.clone(), namespace, &ApiResource::from_gvk(&kind))
     }
 
-    pub(crate) fn history(&self, namespace: &str) -> ReplicaHistory {
-        ReplicaHistory::follow(self.deployments(namespace))
-    }
-
-    /// Creates Deployments, a few at a time.
-    pub(crate) async fn create_engines(&self, namespace: &str, all: &[Engines<'_>]) -> anyhow::Result<()> {
-        let api = self.deployments(namespace);
-        let objects = all.iter().map(|engines| serde_json::from_value(engines.object()));
-        let objects: Vec<Deployment> = objects.collect::<Result<_, _>>()?;
-        let calls = objects.iter().map(|object| api.create(&PARAMETERS, object));
-        futures::stream::iter(calls).buffer_unordered(AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
-        Ok(())
-    }
-
-    /// Creates `PodAutoscaler`s, a few at a time.
-    pub(crate) async fn create_autoscalers(
+    /// Creates a namespace with the engines of these fleets, and waits until all are ready. What becomes of them.
+    pub(crate) async fn engines(
         &self,
         namespace: &str,
-        all: &[Autoscaler<'_>],
-    ) -> anyhow::Result<()> {
-        let api = self.autoscalers(namespace);
-        let objects = all.iter().map(|autoscaler| serde_json::from_value(autoscaler.object()));
-        let objects: Vec<DynamicObject> = objects.collect::<Result<_, _>>()?;
-        let calls = objects.iter().map(|object| api.create(&PARAMETERS, object));
-        futures::stream::iter(calls).buffer_unordered(AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
-        Ok(())
+        fleets: &[Fleet<'_>],
+    ) -> anyhow::Result<ReplicaHistory> {
+        let own = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let own: Namespace = serde_json::from_value(own)?;
+        Api::all(self.client.clone()).create(&PostParams::default(), &own).await?;
+        create(&self.deployments(namespace), fleets.iter().map(Fleet::deployment)).await?;
+        let history = ReplicaHistory::follow(self.deployments(namespace));
+        let ready = |fleet: &Fleet<'_>| {
+            history.now(fleet.name).is_some_and(|now| now.ready == now.asked && now.ready > 0)
+        };
+        until("engines ready", || fleets.iter().all(ready)).await?;
+        Ok(history)
+    }
+
+    /// Creates the `PodAutoscaler`s of these fleets.
+    pub(crate) async fn autoscale(&self, namespace: &str, fleets: &[Fleet<'_>]) -> anyhow::Result<()> {
+        create(&self.autoscalers(namespace), fleets.iter().map(Fleet::autoscaler)).await
     }
 
     /// Sets a testbed annotation of a Deployment; `None` takes it away. Returns when the API server has it.
@@ -207,7 +195,17 @@ async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
     }
 }
 
-static PARAMETERS: std::sync::LazyLock<PostParams> = std::sync::LazyLock::new(PostParams::default);
+/// Creates objects, a few at a time.
+async fn create<K>(api: &Api<K>, objects: impl Iterator<Item = Value>) -> anyhow::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    let parameters = PostParams::default();
+    let objects: Vec<K> = objects.map(serde_json::from_value).collect::<Result<_, _>>()?;
+    let calls = objects.iter().map(|object| api.create(&parameters, object));
+    futures::stream::iter(calls).buffer_unordered(AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
+}
 
 /// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
@@ -221,18 +219,39 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) -> an
     Ok(())
 }
 
-/// A Deployment of mock engines.
-pub(crate) struct Engines<'a> {
+/// Engines behind one Deployment, and the PodAutoscaler of the same name.
+#[derive(Clone, Copy)]
+pub(crate) struct Fleet<'a> {
     pub(crate) name: &'a str,
     pub(crate) replicas: u32,
     /// The testbed's annotations, without their prefix.
-    pub(crate) annotations: &'a [(&'a str, &'a str)],
+    pub(crate) engines: &'a [(&'a str, &'a str)],
+    pub(crate) strategy: &'a str,
+    pub(crate) metric: &'a str,
+    pub(crate) target: f64,
+    /// minReplicas and maxReplicas.
+    pub(crate) bounds: (u32, u32),
 }
 
-impl Engines<'_> {
-    fn object(&self) -> Value {
+/// What one replica of a scripted fleet is to carry.
+pub(crate) const TARGET: f64 = 20.0;
+
+impl<'a> Fleet<'a> {
+    /// Engines whose load is scripted in tokens per second.
+    pub(crate) fn scripted(
+        name: &'a str,
+        strategy: &'a str,
+        replicas: u32,
+        max: u32,
+        engines: &'a [(&'a str, &'a str)],
+    ) -> Self {
+        let metric = "avg_prompt_throughput_toks_per_s";
+        Self { name, replicas, engines, strategy, metric, target: TARGET, bounds: (1, max) }
+    }
+
+    fn deployment(&self) -> Value {
         let annotations: serde_json::Map<String, Value> = self
-            .annotations
+            .engines
             .iter()
             .map(|(key, value)| (format!("{}{key}", node_agent::PREFIX), json!(value)))
             .collect();
@@ -249,26 +268,12 @@ impl Engines<'_> {
             },
         })
     }
-}
 
-/// A PodAutoscaler of a Deployment of the same name, with one pod metric.
-pub(crate) struct Autoscaler<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) strategy: &'a str,
-    pub(crate) metric: &'a str,
-    pub(crate) target: f64,
-    pub(crate) replicas: (u32, u32),
-    pub(crate) annotations: &'a [(&'a str, &'a str)],
-}
-
-impl Autoscaler<'_> {
-    fn object(&self) -> Value {
-        let annotations: serde_json::Map<String, Value> =
-            self.annotations.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-        let (min, max) = self.replicas;
+    fn autoscaler(&self) -> Value {
+        let (min, max) = self.bounds;
         json!({
             "apiVersion": "autoscaling.aibrix.ai/v1alpha1", "kind": "PodAutoscaler",
-            "metadata": {"name": self.name, "annotations": annotations},
+            "metadata": {"name": self.name},
             "spec": {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": self.name},
                 "minReplicas": min, "maxReplicas": max, "scalingStrategy": self.strategy,

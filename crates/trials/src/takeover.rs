@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use k8s_openapi::jiff::Timestamp;
 use windlass_testbed::{ControllerProcess, audit};
 
-use crate::stage::{Autoscaler, Engines, Stage, USER_AGENT, until};
+use crate::stage::{Fleet, Stage, USER_AGENT, until};
 use crate::trajectory;
 
 const NAMESPACE: &str = "takeover";
@@ -22,13 +22,9 @@ const ROUNDS: usize = 3;
 /// controllers write in one term.
 pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     println!("\n── Takeover: two controllers, the leader killed (SIGKILL) as the load rises, {ROUNDS} times");
-    stage.namespace(NAMESPACE).await?;
     let annotations = [("total", "40"), ("share", "ready")];
-    stage
-        .create_engines(NAMESPACE, &[Engines { name: NAME, replicas: 2, annotations: &annotations }])
-        .await?;
-    let history = stage.history(NAMESPACE);
-    until("engines ready", || history.now(NAME).is_some_and(|now| now.ready == 2)).await?;
+    let fleet = [Fleet::scripted(NAME, "KPA", 2, 50, &annotations)];
+    let history = stage.engines(NAMESPACE, &fleet).await?;
     let from = Timestamp::now();
     let start = |number: usize| -> anyhow::Result<(String, ControllerProcess)> {
         let identity = format!("controller-{number}");
@@ -36,19 +32,7 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
         Ok((identity.clone(), stage.controller_with(&identity, &arguments)?))
     };
     let mut running = vec![start(0)?, start(1)?];
-    stage
-        .create_autoscalers(
-            NAMESPACE,
-            &[Autoscaler {
-                name: NAME,
-                strategy: "KPA",
-                metric: "avg_prompt_throughput_toks_per_s",
-                target: 20.0,
-                replicas: (1, 50),
-                annotations: &[],
-            }],
-        )
-        .await?;
+    stage.autoscale(NAMESPACE, &fleet).await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
 
     let begun = Instant::now();

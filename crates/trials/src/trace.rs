@@ -10,7 +10,7 @@ use windlass_testbed::load::{Load, Spec, Summary, Target, Traffic};
 use windlass_testbed::{ReplicaHistory, Usage};
 use windlass_workload::{Shape, Trace, parse_duration, seeded};
 
-use crate::stage::{Autoscaler, Engines, Stage, until};
+use crate::stage::{Fleet, Stage};
 use crate::trajectory;
 
 const NAMESPACE: &str = "trace";
@@ -103,27 +103,19 @@ async fn replay(stage: &Stage, file: &Path, arguments: &Arguments) -> anyhow::Re
         .window(arguments.from, arguments.from + arguments.span)
         .thin(arguments.keep, seeded(1))?
         .stretch(factor)?;
-    stage.namespace(NAMESPACE).await?;
     let annotations = [("mode", "engine"), ("model", MODEL), ("start", "lognormal(25s,0.25)")];
-    stage
-        .create_engines(NAMESPACE, &[Engines { name: NAME, replicas: 2, annotations: &annotations }])
-        .await?;
-    let history = stage.history(NAMESPACE);
-    until("engines ready", || history.now(NAME).is_some_and(|now| now.ready == 2)).await?;
+    let fleet = [Fleet {
+        name: NAME,
+        replicas: 2,
+        engines: &annotations,
+        strategy: &arguments.strategy,
+        metric: "inflight",
+        target: INFLIGHT,
+        bounds: (2, 24),
+    }];
+    let history = stage.engines(NAMESPACE, &fleet).await?;
     let mut controller = stage.controller("controller")?;
-    stage
-        .create_autoscalers(
-            NAMESPACE,
-            &[Autoscaler {
-                name: NAME,
-                strategy: &arguments.strategy,
-                metric: "inflight",
-                target: INFLIGHT,
-                replicas: (2, 24),
-                annotations: &[],
-            }],
-        )
-        .await?;
+    stage.autoscale(NAMESPACE, &fleet).await?;
     let (from, began) = (Timestamp::now(), Instant::now());
     let spec = Spec::new(Traffic::open(arrivals));
     let load = Load::start(stage.client.clone(), Target::deployment(NAMESPACE, NAME), spec).await?;
