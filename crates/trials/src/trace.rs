@@ -14,8 +14,9 @@ use crate::stage::{Fleet, Stage};
 use crate::trajectory;
 
 const NAMESPACE: &str = "trace";
-const NAME: &str = "llama-7b";
-const MODEL: &str = "llama-2-7b@a10g";
+const NAME: &str = "llama-8b";
+/// Its KV cache has room for the longest request of the trace.
+const MODEL: &str = "llama-3.1-8b@a10g";
 /// Requests in flight per replica: about half of what fits into the KV cache at the trace's lengths.
 const INFLIGHT: f64 = 10.0;
 const COLUMN: Duration = Duration::from_secs(20);
