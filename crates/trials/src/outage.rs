@@ -90,7 +90,7 @@ async fn tell(stage: &Stage, case: &Case) -> anyhow::Result<()> {
     let describe = ["describe", "podautoscaler", &case.name, "--namespace", NAMESPACE];
     let described = stage.kubectl(&describe, b"").await?;
     if let Some(events) = described.find("\nEvents:") {
-        for line in described[events..].lines().skip(3).take(3) {
+        for line in described[events..].lines().skip(4).take(3) {
             println!("    event {}", line.trim());
         }
     }
