@@ -1,6 +1,7 @@
 //! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
 //! writes, each of which ends in the decisions that follow from it.
 
+mod pods;
 mod telling;
 mod term;
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
 use windlass_api::{PodAutoscaler, resolve};
@@ -17,8 +18,7 @@ use windlass_scrape::Outcome;
 
 use crate::announce::{Announcement, Told};
 use crate::autoscaler::{
-    Active, Autoscaler, FAILED_GET_SCALE, Key, Member, Membership, PageId, Scale, ScaleProblem, ScaleRequest,
-    Sink,
+    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
 };
 use crate::clock::Clock;
 use crate::journal::{Entry, Journal, Polled, SpecInvalid};
@@ -64,19 +64,6 @@ struct Synced {
     pods: bool,
 }
 
-/// Who controls an object, as far as it was found out.
-#[derive(Debug, Clone)]
-enum Owner {
-    Asked,
-    Known(Option<ControllerRef>),
-    Unknown(String),
-}
-
-/// Controllers remembered at most.
-const MOST_OWNERS: usize = 20_000;
-/// The longest chain of controllers that is walked.
-const LONGEST_CHAIN: usize = 8;
-
 pub(crate) struct Index {
     pub(crate) clock: Clock,
     pub(crate) autoscalers: BTreeMap<Key, Autoscaler>,
@@ -84,7 +71,7 @@ pub(crate) struct Index {
     pub(crate) status_due: BTreeSet<Key>,
     pods: HashMap<String, HashMap<PodUid, PodEntry>>,
     kinds: HashMap<GroupVersionKind, Kind>,
-    owners: HashMap<String, Owner>,
+    owners: HashMap<String, pods::Owner>,
     due: BTreeSet<(Instant, Key)>,
     sink: Sink,
     tasks: Box<dyn Fn(Task) + Send>,
@@ -200,78 +187,14 @@ impl Index {
         }
     }
 
-    // Pods
+    // Targets; which pods are whose is in `pods`
 
-    pub(crate) fn apply_pod(&mut self, pod: Pod) -> Option<(String, PodUid)> {
-        let namespace = pod.namespace().unwrap_or_default();
-        let uid = pod.metadata.uid.as_deref().and_then(crate::pod::parse_uid).map(PodUid)?;
-        let pods = self.pods.entry(namespace.clone()).or_default();
-        match PodEntry::read(pod, pods.get(&uid), &self.clock) {
-            Some(entry) => {
-                pods.insert(uid, entry.clone());
-                self.place_pod(&namespace, &entry);
-            }
-            None => self.delete_pod(&namespace, uid),
-        }
-        Some((namespace, uid))
-    }
-
-    /// Puts a pod where its labels and controllers say it belongs.
-    fn place_pod(&mut self, namespace: &str, entry: &PodEntry) {
-        let keys: Vec<Key> = self.keys_in(namespace).collect();
-        for key in keys {
-            let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) else {
-                continue;
-            };
-            let Ok(scale) = &active.scale else { continue };
-            let was_member = active.members.contains_key(&entry.uid);
-            if scale.selects(entry) {
-                let membership = membership(&mut self.owners, &self.tasks, namespace, entry, &scale.uid);
-                self.update(&key, |active| {
-                    let silence = active.members.remove(&entry.uid).and_then(|member| member.silence);
-                    active.members.insert(entry.uid, Member { entry: entry.clone(), membership, silence });
-                });
-            } else if was_member {
-                self.update(&key, |active| drop(active.members.remove(&entry.uid)));
-            }
-        }
-    }
-
-    pub(crate) fn delete_pod(&mut self, namespace: &str, uid: PodUid) {
-        let Some(pods) = self.pods.get_mut(namespace) else { return };
-        if pods.remove(&uid).is_none() {
-            return;
-        }
-        let is_member = |key: &Key| {
-            let state = self.autoscalers.get(key).map(|autoscaler| &autoscaler.state);
-            matches!(state, Some(Ok(active)) if active.members.contains_key(&uid))
-        };
-        let keys: Vec<Key> = self.keys_in(namespace).filter(is_member).collect();
-        for key in keys {
-            self.update(&key, |active| drop(active.members.remove(&uid)));
-        }
-    }
-
-    pub(crate) fn pod_deleted(&mut self, pod: &Pod) {
-        if let Some(uid) = pod.metadata.uid.as_deref().and_then(crate::pod::parse_uid) {
-            self.delete_pod(&pod.namespace().unwrap_or_default(), PodUid(uid));
-        }
-    }
-
-    pub(crate) fn retain_pods(&mut self, listed: &HashSet<(String, PodUid)>) {
-        self.synced.pods = true;
-        let all =
-            self.pods.iter().flat_map(|(namespace, pods)| pods.keys().map(|uid| (namespace.clone(), *uid)));
-        let gone: Vec<_> = all.filter(|pod| !listed.contains(pod)).collect();
-        for (namespace, uid) in gone {
-            self.delete_pod(&namespace, uid);
-        }
-    }
-
-    fn keys_in(&self, namespace: &str) -> impl Iterator<Item = Key> {
+    /// The valid ones of a namespace.
+    fn active_in(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Active)> {
         let first = Key { namespace: namespace.to_owned(), name: String::new() };
-        let keys = self.autoscalers.range(first..).map(|(key, _)| key);
-        keys.take_while(move |key| key.namespace == namespace).cloned()
+        let of_namespace =
+            self.autoscalers.range(first..).take_while(move |(key, _)| key.namespace == namespace);
+        of_namespace.filter_map(|(key, autoscaler)| Some((key, autoscaler.state.as_deref().ok()?)))
     }
 
     /// Changes what is known of one target, and decides.
@@ -299,54 +222,6 @@ impl Index {
 
     pub(crate) fn known_pods(&self) -> usize {
         self.pods.values().map(HashMap::len).sum()
-    }
-
-    // Owners
-
-    pub(crate) fn owner_found(
-        &mut self,
-        namespace: &str,
-        uid: &str,
-        owner: Result<Option<ControllerRef>, String>,
-    ) {
-        let owner = match owner {
-            Ok(owner) => Owner::Known(owner),
-            Err(problem) => Owner::Unknown(problem),
-        };
-        if self.owners.len() >= MOST_OWNERS {
-            // Most are of rollouts long gone; the others are asked for again.
-            self.owners.clear();
-        }
-        self.owners.insert(uid.to_owned(), owner);
-        let unverified =
-            |member: &Member| matches!(member.membership, Membership::Pending | Membership::Unverified(_));
-        let mut again = HashMap::new();
-        for key in self.keys_in(namespace) {
-            if let Some(Ok(active)) = self.autoscalers.get(&key).map(|autoscaler| &autoscaler.state) {
-                let members = active.members.values().filter(|member| unverified(member));
-                again.extend(members.map(|member| (member.entry.uid, member.entry.clone())));
-            }
-        }
-        for entry in again.into_values() {
-            self.place_pod(namespace, &entry);
-        }
-    }
-
-    /// Whether a pod of some target still hangs on this owner.
-    /// If none does, the owner is forgotten, to be asked for again by the next pod.
-    pub(crate) fn asks_for_owner(&mut self, namespace: &str, uid: &str) -> bool {
-        let on_owner = |member: &Member| {
-            let direct = member.entry.controller.as_ref().is_some_and(|controller| controller.uid == uid);
-            direct || matches!(member.membership, Membership::Unverified(_))
-        };
-        let asked = self.keys_in(namespace).any(|key| match &self.autoscalers[&key].state {
-            Ok(active) => active.members.values().any(on_owner),
-            Err(_) => false,
-        });
-        if !asked {
-            self.owners.remove(uid);
-        }
-        asked
     }
 
     // Targets
@@ -410,8 +285,9 @@ impl Index {
         for (key, autoscaler) in &self.autoscalers {
             let Ok(active) = &autoscaler.state else { continue };
             let target = &active.resolved.target;
-            let kind = GroupVersionKind::gvk(target.group(), target.version(), &target.kind);
-            if of_kind(&kind) && of_object((&key.namespace, &target.name)) {
+            let kind = || GroupVersionKind::gvk(target.group(), target.version(), &target.kind);
+            // The object first: with a thousand targets the kind is the same for most.
+            if of_object((&key.namespace, &target.name)) && of_kind(&kind()) {
                 (self.tasks)(Task::ReadScale(key.clone()));
             }
         }
@@ -464,26 +340,10 @@ impl Index {
         };
         active.set_scale(scale, now);
         if changed_pods {
-            active.members.clear();
             self.status_due.insert(key.clone());
-            let entries: Vec<PodEntry> =
-                self.pods.get(&key.namespace).into_iter().flatten().map(|(_, e)| e.clone()).collect();
-            for entry in entries {
-                self.place_in(key, entry);
-            }
+            self.place_all_in(key);
         }
         self.update(key, |_| ());
-    }
-
-    fn place_in(&mut self, key: &Key, entry: PodEntry) {
-        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
-            return;
-        };
-        let Ok(scale) = &active.scale else { return };
-        if scale.selects(&entry) {
-            let membership = membership(&mut self.owners, &self.tasks, &key.namespace, &entry, &scale.uid);
-            active.members.insert(entry.uid, Member { entry, membership, silence: None });
-        }
     }
 
     // Readings and decisions
@@ -547,34 +407,6 @@ impl Index {
         }
         self.decide(key);
     }
-}
-
-/// Walks from a pod to the target, as far as the owners are known; asks for the first that is not.
-fn membership(
-    owners: &mut HashMap<String, Owner>,
-    tasks: &dyn Fn(Task),
-    namespace: &str,
-    entry: &PodEntry,
-    target_uid: &str,
-) -> Membership {
-    let Some(mut controller) = entry.controller.clone() else { return Membership::Own };
-    for _ in 0..LONGEST_CHAIN {
-        if controller.uid == target_uid {
-            return Membership::Own;
-        }
-        match owners.get(&controller.uid) {
-            Some(Owner::Known(Some(next))) => controller = next.clone(),
-            Some(Owner::Known(None)) => return Membership::Foreign,
-            Some(Owner::Asked) => return Membership::Pending,
-            Some(Owner::Unknown(problem)) => return Membership::Unverified(problem.clone()),
-            None => {
-                owners.insert(controller.uid.clone(), Owner::Asked);
-                tasks(Task::ReadOwner { namespace: namespace.to_owned(), object: controller });
-                return Membership::Pending;
-            }
-        }
-    }
-    Membership::Unverified(format!("more than {LONGEST_CHAIN} controllers above pod {}", entry.name()))
 }
 
 /// A stable small hash (FNV-1a), to spread the phases of polls.

@@ -189,6 +189,12 @@ impl Journal {
         registry.register("windlass_scrape_bytes", "Bytes of complete metrics pages", scrape_bytes);
     }
 
+    /// Decisions so far.
+    #[cfg(test)]
+    pub(crate) fn decisions(&self) -> u64 {
+        self.decisions.get()
+    }
+
     /// Forgets a PodAutoscaler that is gone: its series end.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
         for direction in ["up", "down"] {

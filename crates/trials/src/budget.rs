@@ -54,7 +54,13 @@ fn criterion() -> Vec<Line> {
         }
     };
     vec![
-        line("parse of a 55 KB page, names filtered", "10 µs", 10.0, "page/filtered", "naive parser: see above"),
+        line(
+            "parse of a 55 KB page, names filtered",
+            "10 µs",
+            10.0,
+            "page/filtered",
+            "naive parser: see above",
+        ),
         line("parse of a 55 KB page, full", "40 µs", 40.0, "page/full", "other Rust parser 167 µs"),
         line(
             "one scrape, keep-alive, 55 KB, client costs",

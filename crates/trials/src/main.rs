@@ -39,6 +39,11 @@ enum Trial {
         #[arg(long, default_value_t = 1000)]
         targets: usize,
     },
+    /// The controller starts and finds this many targets.
+    ColdStart {
+        #[arg(long, default_value_t = 1000)]
+        targets: usize,
+    },
     /// Everything below, one after the other.
     Soak,
     /// Engines that need two minutes to start.
@@ -72,6 +77,13 @@ async fn main() -> ExitCode {
 async fn run(trial: Trial) -> anyhow::Result<()> {
     match trial {
         Trial::Bench { trials, targets } => bench(trials, targets).await,
+        Trial::ColdStart { targets } => {
+            alone("cold-start", async |stage| {
+                cold_start::print(&cold_start::run(stage, targets).await?);
+                Ok(())
+            })
+            .await
+        }
         Trial::Soak => {
             // The first two do not disturb each other; the others want the machine for themselves.
             with_controller("soak", async |stage, _| {

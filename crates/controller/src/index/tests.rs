@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::core::ApiResource;
 use serde_json::json;
 use tokio::time::Instant as TokioInstant;
@@ -9,6 +10,7 @@ use tokio::time::Instant as TokioInstant;
 use windlass_api::status::ScalingRecord;
 
 use super::*;
+use crate::autoscaler::Membership;
 use crate::selector::Selector;
 
 const DEPLOYMENT: &str = "d0000000-0000-0000-0000-000000000000";
@@ -415,4 +417,22 @@ async fn a_write_that_fails_again_in_the_same_way_is_no_news() {
     assert_eq!(fail(&mut world, "refused"), (true, 1));
     assert_eq!(fail(&mut world, "refused"), (false, 1));
     assert_eq!(fail(&mut world, "forbidden"), (true, 2));
+}
+
+/// A start with a thousand targets answered a thousand times a thousand questions: every controller that was found had all
+/// pods of the namespace placed anew, and the lock was held for seconds.
+#[tokio::test]
+async fn a_controller_that_is_found_concerns_only_the_pods_below_it() {
+    let mut world = World::new();
+    world.scale(100);
+    for number in 0..100 {
+        world.index.apply_pod(pod(number, Some(&format!("rs-{number}"))));
+    }
+    let before = world.index.journal.decisions();
+    for number in 0..100 {
+        world.index.owner_found("ns", &format!("rs-{number}"), Ok(Some(controller(DEPLOYMENT))));
+    }
+    assert_eq!(world.index.journal.decisions() - before, 100, "one decision per controller");
+    let state = world.index.autoscalers[&key()].state.as_ref().unwrap();
+    assert!(state.members.values().all(|member| member.membership == Membership::Own));
 }
