@@ -210,12 +210,10 @@ impl Index {
 
     /// What was not listed yet since the start, as a sentence; none when all is known.
     pub(crate) fn unsynced(&self) -> Option<String> {
-        let kinds = self.kinds.iter().filter(|(_, kind)| !kind.synced && kind.problem.is_none());
-        let missing: Vec<String> = [("podautoscalers", self.synced.autoscalers), ("pods", self.synced.pods)]
+        // Kinds of targets are left out: one that may not be listed is a problem of its PodAutoscalers alone.
+        let missing: Vec<&str> = [("podautoscalers", self.synced.autoscalers), ("pods", self.synced.pods)]
             .into_iter()
-            .filter(|(_, synced)| !synced)
-            .map(|(what, _)| what.to_owned())
-            .chain(kinds.map(|(kind, _)| format!("{}.{}", kind.kind, kind.api_version())))
+            .filter_map(|(what, synced)| (!synced).then_some(what))
             .collect();
         (!missing.is_empty()).then(|| format!("not listed yet: {}", missing.join(", ")))
     }
@@ -329,8 +327,8 @@ impl Index {
             return;
         };
         if active.scale.is_ok() && asked < active.facts.spec_changed_at {
-            // Older than what is known since, by a write of ours for instance.
-            return;
+            // Older than what is known since, by a write of ours for instance; somebody may have written after that.
+            return self.read_scale_again(key);
         }
         let identity = |scale: &Scale| (scale.uid.clone(), scale.selector.clone());
         let changed_pods = match (&active.scale, &scale) {
@@ -404,6 +402,8 @@ impl Index {
         let now = self.clock.now();
         if let Some(autoscaler) = self.autoscalers.get_mut(key) {
             note(autoscaler, now);
+            // Also when nothing is decided any more: the last status tells of the last change.
+            self.status_due.insert(key.clone());
         }
         self.decide(key);
     }

@@ -61,15 +61,13 @@ impl WriteError {
 #[derive(Clone)]
 pub(crate) struct Writer {
     client: Client,
-    recorder: Recorder,
     gate: Gate,
     journal: Journal,
 }
 
 impl Writer {
     pub(crate) fn new(client: Client, gate: Gate, journal: Journal) -> Self {
-        let recorder = Recorder::new(client.clone(), Reporter::from(FIELD_MANAGER));
-        Self { client, recorder, gate, journal }
+        Self { client, gate, journal }
     }
 
     /// Whether a write begun now would be let through.
@@ -171,7 +169,9 @@ impl Writer {
             action: "Scale".to_owned(),
             secondary: None,
         };
-        let outcome = self.in_time(Verb::Create, "events", self.recorder.publish(&event, &about)).await;
+        // A recorder that is kept counts a second event of the same reason up and leaves it the first one's words.
+        let recorder = Recorder::new(self.client.clone(), Reporter::from(FIELD_MANAGER));
+        let outcome = self.in_time(Verb::Create, "events", recorder.publish(&event, &about)).await;
         EventRecorded { reason, error: outcome.as_ref().err() }.record(&self.journal);
     }
 }

@@ -120,12 +120,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let mut signals = crate::Signals::listen().context("signals cannot be awaited")?;
     let shutdown = async {
-        tokio::select! {
-            () = signals.next() => {}
-            () = stdin_ended(arguments.exit_with_stdin) => {}
-        }
+        let signalled = tokio::select! {
+            () = signals.next() => true,
+            () = stdin_ended(arguments.exit_with_stdin) => false,
+        };
         tracing::info!("controller stops; a second signal ends it at once");
         tokio::spawn(async move {
+            if !signalled {
+                // Who ends its input and signals as well means one and the same.
+                signals.next().await;
+            }
             signals.next().await;
             std::process::exit(1);
         });

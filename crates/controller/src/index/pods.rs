@@ -162,7 +162,9 @@ fn hangs_on(owners: &HashMap<String, Owner>, entry: &PodEntry, uid: &str) -> boo
         }
         link = match owners.get(&controller.uid) {
             Some(Owner::Known(next)) => next.as_ref(),
-            _ => return false,
+            Some(_) => return false,
+            // Forgotten since: it may, and is asked for again.
+            None => return true,
         };
     }
     false

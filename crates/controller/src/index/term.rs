@@ -6,6 +6,7 @@ use windlass_api::PodAutoscaler;
 use windlass_api::status::ScalingRecord;
 
 use super::Index;
+use crate::announce::Told;
 use crate::autoscaler::Key;
 
 /// What is done with what is known.
@@ -39,6 +40,10 @@ impl Index {
         self.phase = Phase::Leading;
         let keys: Vec<Key> = self.autoscalers.keys().cloned().collect();
         for key in keys {
+            if let Some(known) = self.autoscalers.get_mut(&key) {
+                // What the leader before us told stands in the object by now.
+                known.told = Told::of(&known.object);
+            }
             if let Some(Ok(active)) = self.autoscalers.get_mut(&key).map(|known| &mut known.state) {
                 active.lead(&key, &self.sink);
             }

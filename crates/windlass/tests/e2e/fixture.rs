@@ -114,6 +114,11 @@ impl Controller {
         self.child.wait().unwrap();
     }
 
+    /// Closes its standard input.
+    pub(crate) fn end_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Sends a signal by name, as kill(1) has them.
     pub(crate) fn signal(&self, name: &str) {
         let kill = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();

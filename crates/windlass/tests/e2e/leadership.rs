@@ -113,6 +113,18 @@ async fn a_leader_that_ends_hands_over() {
     scales_on(&namespace, &trajectory).await;
 }
 
+/// A supervisor that closes the pipe and signals as well wants one end, not a second signal's abort.
+#[tokio::test]
+async fn a_leader_whose_input_ends_and_that_is_signalled_gives_the_lease_back() {
+    let election = Election::new("leader-input").await;
+    let mut leader = election.controller("one");
+    election.next_leader("").await;
+    leader.end_input();
+    leader.signal("TERM");
+    assert!(leader.ended().await.success(), "a graceful end");
+    assert_ne!(election.lease().await.holder_identity.as_deref(), Some("one"));
+}
+
 /// It stands still for longer than its term, and comes back when another leads.
 #[tokio::test]
 async fn a_leader_that_stood_still_ends_and_writes_nothing() {
