@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
 /// The crates with a test target `conformance`.
-const CONFORMANT: [&str; 2] = ["windlass-metrics", "windlass-scaling"];
+const CONFORMANT: [&str; 3] = ["windlass-api", "windlass-metrics", "windlass-scaling"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let task = std::env::args().nth(1);

@@ -8,8 +8,9 @@ use windlass_scaling::{
 
 use crate::go;
 
-/// The account of `decision`, made at `now`, one sentence per step and in its order.
-pub fn account(decision: &Decision, policy: &Policy, now: Instant) -> Vec<String> {
+/// The account of `decision`, made at `now`, one sentence per step and in its order; `schedule` is the name of the one
+/// whose bounds are in force.
+pub fn account(decision: &Decision, policy: &Policy, schedule: Option<&str>, now: Instant) -> Vec<String> {
     let proposal = |step: &Step| match step.reason {
         Reason::Proposed { signal } => decision.proposals.iter().find(|proposal| proposal.signal == signal),
         _ => None,
@@ -18,23 +19,31 @@ pub fn account(decision: &Decision, policy: &Policy, now: Instant) -> Vec<String
         .steps
         .iter()
         .map(|made| {
-            proposal(made).map_or_else(|| step(made, policy, now), |found| proposed(found, policy, now))
+            proposal(made)
+                .map_or_else(|| step(made, policy, schedule, now), |found| proposed(found, policy, now))
         })
         .collect()
 }
 
-/// One step as a sentence; `now` is when the decision was made.
+/// One step as a sentence; `schedule` is the name of the one in force, `now` is when the decision was made.
 ///
 /// What a signal measured is in its [`Proposal`], not in the step; [`account`] has both and says it.
-pub fn step(step: &Step, policy: &Policy, now: Instant) -> String {
+pub fn step(step: &Step, policy: &Policy, schedule: Option<&str>, now: Instant) -> String {
     let Step { from, to, .. } = *step;
     let period = "10s";
+    let schedule = schedule.unwrap_or("without a name");
     match step.reason {
         Reason::Off => format!(
             "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas ({}) to switch on",
             policy.min_replicas
         ),
         Reason::MinRaised => format!("switched on: minReplicas was raised to {}", policy.min_replicas),
+        Reason::Scheduled => {
+            format!("schedule {schedule}: {} to {} replicas", policy.min_replicas, policy.max_replicas)
+        }
+        Reason::MinScheduled => {
+            format!("switched on: schedule {schedule} sets minReplicas to {}", policy.min_replicas)
+        }
         Reason::NoReadyPods => format!("kept at {to}: no pod is ready, nothing can be measured"),
         Reason::NoProposal => format!("kept at {to}: no signal asks for anything"),
         Reason::Proposed { signal } => format!("{} asks for {to}", name(policy, signal)),
@@ -198,7 +207,7 @@ mod tests {
     fn check(from: u32, to: u32, reason: Reason, sentence: &str) {
         let policy = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
         let made = Step { stage: Stage::Combine, from, to, reason };
-        assert_eq!(step(&made, &policy, at(100)), sentence);
+        assert_eq!(step(&made, &policy, Some("office"), at(100)), sentence);
     }
 
     #[test]
@@ -211,6 +220,8 @@ mod tests {
             "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas (1) to switch on",
         );
         check(0, 0, Reason::MinRaised, "switched on: minReplicas was raised to 1");
+        check(3, 3, Reason::Scheduled, "schedule office: 1 to 10 replicas");
+        check(0, 0, Reason::MinScheduled, "switched on: schedule office sets minReplicas to 1");
         check(3, 3, Reason::NoReadyPods, "kept at 3: no pod is ready, nothing can be measured");
         check(3, 3, Reason::NoProposal, "kept at 3: no signal asks for anything");
         check(3, 5, Reason::Proposed { signal: 0 }, "inflight asks for 5");
@@ -295,7 +306,7 @@ mod tests {
             decision.proposals.push(proposal);
             let reason = Reason::Proposed { signal: 0 };
             decision.steps.push(Step { stage: Stage::Propose, from: 3, to: 5, reason });
-            assert_eq!(account(&decision, policy, at(100)), [sentence]);
+            assert_eq!(account(&decision, policy, None, at(100)), [sentence]);
         };
         check(
             &kpa,

@@ -11,6 +11,7 @@ mod go;
 mod podautoscaler;
 mod resolve;
 pub mod rules;
+pub mod schedule;
 mod settings;
 mod signals;
 mod source;

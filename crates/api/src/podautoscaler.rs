@@ -50,6 +50,14 @@ const ENDPOINT_COMPLETE: &str = "!has(self.metricSourceType) || \
      (has(self.protocolType) && has(self.path) && self.path != '')";
 const VALID_PORT: &str =
     "self == '' || (self.matches('^[0-9]{1,5}$') && int(self) >= 1 && int(self) <= 65535)";
+/// Quadratic in at most 100 names.
+const SCHEDULES_NAMED_ONCE: &str = "self.all(one, self.exists_one(other, other.name == one.name))";
+const SCHEDULES_MIN_WITHIN_MAX: &str = "!has(self.schedules) || self.schedules.all(schedule, \
+     (has(schedule.minReplicas) ? schedule.minReplicas : has(self.minReplicas) ? self.minReplicas : 1) <= \
+     (has(schedule.maxReplicas) ? schedule.maxReplicas : self.maxReplicas))";
+const START_TIME: &str = "self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')";
+const END_TIME: &str = "self.matches('^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$')";
+const DAYS: &str = "self.all(day, day.lowerAscii() in ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'])";
 
 /// Scales a target by the metrics its pods, or other sources, report.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -77,7 +85,8 @@ const VALID_PORT: &str =
     validation = Rule::new(PANIC_WITHIN_OBSERVE).message(rules::PANIC_ABOVE_OBSERVE),
     validation = Rule::new(NO_ROLE_UNDER_HPA).message(rules::HPA_ROLE),
     validation = Rule::new(HAS_METRIC).message(rules::NO_METRIC),
-    validation = Rule::new(LEGACY_ENTRIES_COMPLETE).message(rules::LEGACY_ENTRY)
+    validation = Rule::new(LEGACY_ENTRIES_COMPLETE).message(rules::LEGACY_ENTRY),
+    validation = Rule::new(SCHEDULES_MIN_WITHIN_MAX).message(rules::SCHEDULE_MIN_ABOVE_MAX)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PodAutoscalerSpec {
@@ -97,8 +106,9 @@ pub struct PodAutoscalerSpec {
     #[x_kube(validation = Rule::new("self > 0").message(rules::MAX_NOT_POSITIVE))]
     pub max_replicas: i32,
 
-    /// Other bounds at certain times of the week.
+    /// Other bounds at certain times of the week. Several may be in force at once if they agree on the bounds.
     #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = Rule::new(SCHEDULES_NAMED_ONCE).message(rules::SCHEDULE_NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedules: Option<Vec<Schedule>>,
 
@@ -210,42 +220,46 @@ pub struct Predictive {
     pub unknown: BTreeMap<String, Value>,
 }
 
-/// Bounds that hold at certain times of the week.
+/// Bounds that hold while the clock of a time zone reads certain times of the week.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("self.startTime < self.endTime")
-        .message("startTime must be before endTime; a schedule cannot cross midnight"),
     validation = Rule::new("has(self.minReplicas) || has(self.maxReplicas)")
-        .message("a schedule must set minReplicas or maxReplicas")
+        .message(rules::SCHEDULE_WITHOUT_BOUNDS)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Schedule {
     /// Name, unique among the schedules of this object.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 
-    /// IANA time zone, UTC when omitted; the same for all schedules of this object.
+    /// IANA time zone, for example Europe/Berlin; UTC when omitted.
+    #[schemars(length(max = 64))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
 
-    /// Mon, Tue, Wed, Thu, Fri, Sat, Sun; every day when omitted.
-    #[schemars(length(min = 1))]
+    /// The days on which it begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun; every day when omitted.
+    #[schemars(length(min = 1, max = 32), inner(length(max = 16)))]
+    #[x_kube(validation = Rule::new(DAYS).message(rules::SCHEDULE_DAYS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub days_of_week: Option<Vec<String>>,
 
     /// Local time HH:MM at which it begins.
-    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new(START_TIME).message(rules::SCHEDULE_START))]
     pub start_time: String,
 
-    /// Local time HH:MM before which it ends.
-    #[schemars(length(max = 5), regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    /// Local time HH:MM, up to 24:00, before which it ends; on the next day if it is not after startTime.
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new(END_TIME).message(rules::SCHEDULE_END))]
     pub end_time: String,
 
-    /// Fewest replicas; the object's own when omitted.
+    /// Fewest replicas; the object's own when omitted. At 0 replicas only a min that is written here wakes the target.
+    #[x_kube(validation = Rule::new("self >= 0").message(rules::MIN_NEGATIVE))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_replicas: Option<i32>,
 
     /// Most replicas; the object's own when omitted.
+    #[x_kube(validation = Rule::new("self > 0").message(rules::MAX_NOT_POSITIVE))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_replicas: Option<i32>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use windlass_scaling::{ApaPolicy, KpaPolicy, Policy, Strategy};
 
 use crate::podautoscaler::PodAutoscaler;
+use crate::schedule::{self, Schedules};
 use crate::settings::{Algorithm, Id, Origin, Setting, Settings};
 use crate::signals;
 use crate::source::Source;
@@ -19,8 +20,10 @@ const BASE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Resolved {
     /// What is scaled; it is in the object's own namespace.
     pub target: TargetRef,
-    /// All numbers.
+    /// All numbers; the bounds are the object's own.
     pub policy: Policy,
+    /// The bounds at every time.
+    pub schedules: Schedules,
     /// Where each signal is read, in the order of the policy's signals.
     pub sources: Vec<Source>,
     /// What its author may not expect, ordered by subject.
@@ -84,6 +87,7 @@ impl std::fmt::Display for TargetRef {
 pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     let mut errors = validate::validate(object);
     let spec = &object.spec;
+    let schedules = schedule::read(spec, &mut errors);
     if let Some(role) = validate::role(spec) {
         errors.push(SpecError::Unsupported(format!(
             "spec.subTargetSelector.roleName: scaling a single role (\"{role}\") is not supported yet"
@@ -128,6 +132,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             strategy: strategy(algorithm, &settings),
             min_replicas: settings.count(Id::MinReplicas),
             max_replicas: spec.max_replicas.unsigned_abs(),
+            scheduled: None,
             signals,
             max_scale_up_rate: settings.number(Id::MaxScaleUpRate),
             max_scale_down_rate: settings.number(Id::MaxScaleDownRate),
@@ -136,6 +141,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             activation_scale: settings.count(Id::ActivationScale),
             base_interval: BASE_INTERVAL,
         },
+        schedules,
         sources,
         warnings,
         settings: report,

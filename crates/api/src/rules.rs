@@ -55,3 +55,26 @@ pub const RESOURCE_ADDRESS: &str =
     "metricSourceType resource takes no port, path, endpoint or protocolType; remove them";
 /// An external endpoint without protocol or path.
 pub const ENDPOINT_INCOMPLETE: &str = "an external endpoint needs protocolType and path";
+/// No entries, or too many.
+pub const SCHEDULES: &str = "schedules must have at least 1 entry and at most 100; leave it out for none";
+/// A name that is none. The API server says so by the schema's pattern.
+pub const SCHEDULE_NAME: &str =
+    "a name is 1 to 253 lower-case letters, digits and '-', with a letter or digit at both ends";
+/// Two entries of one name.
+pub const SCHEDULE_NAMES: &str = "the names of schedules must be unique";
+/// No such time zone. The API server cannot know.
+pub const SCHEDULE_TIMEZONE: &str =
+    "timezone must be the name of an IANA time zone, for example Europe/Berlin (UTC when omitted)";
+/// `daysOfWeek` with something that is no day.
+pub const SCHEDULE_DAYS: &str = "daysOfWeek takes Mon, Tue, Wed, Thu, Fri, Sat and Sun";
+/// `daysOfWeek` without a day. The API server says so by the schema's length.
+pub const SCHEDULE_NO_DAY: &str = "daysOfWeek should have at least 1 day; leave it out for every day";
+/// `startTime` that is none.
+pub const SCHEDULE_START: &str = "startTime must be HH:MM between 00:00 and 23:59, for example \"09:00\"";
+/// `endTime` that is none.
+pub const SCHEDULE_END: &str = "endTime must be HH:MM between 00:00 and 24:00, for example \"18:00\"";
+/// An entry without an effect.
+pub const SCHEDULE_WITHOUT_BOUNDS: &str = "a schedule must set minReplicas or maxReplicas";
+/// Bounds that contradict each other while an entry is in force.
+pub const SCHEDULE_MIN_ABOVE_MAX: &str = "while a schedule is in force minReplicas must not be greater than \
+     maxReplicas; the one it omits is the object's own (minReplicas 1 when omitted)";

@@ -41,6 +41,10 @@ pub struct PodAutoscalerStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scaling_history: Vec<ScalingRecord>,
 
+    /// The bounds in force; absent without schedules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled_bounds: Option<ScheduledBounds>,
+
     /// What is known of each signal, in the order of metricsSources.
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,6 +57,22 @@ pub struct PodAutoscalerStatus {
     /// The last decision and its account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionStatus>,
+}
+
+/// The bounds in force, and until when.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduledBounds {
+    /// The schedule they come from; absent when they are the object's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_schedule: Option<String>,
+    /// Fewest replicas in force.
+    pub effective_min_replicas: i32,
+    /// Most replicas in force.
+    pub effective_max_replicas: i32,
+    /// When another schedule, or none, is in force; absent when none of them ever changes that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_transition: Option<Time>,
 }
 
 /// One change of the number of replicas.

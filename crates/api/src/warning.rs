@@ -77,10 +77,6 @@ pub(crate) fn of_metadata(object: &PodAutoscaler, warnings: &mut Vec<Warning>) {
 
 /// Warns about fields of the spec that do nothing in this version.
 pub(crate) fn of_spec(spec: &PodAutoscalerSpec, warnings: &mut Vec<Warning>) {
-    if spec.schedules.is_some() {
-        let sentence = "is not supported yet: minReplicas and maxReplicas hold at all times";
-        warnings.push(Warning::new("spec.schedules", sentence));
-    }
     if spec.predictive.is_some() {
         warnings.push(Warning::new("spec.predictive", "is not supported yet: nothing is forecast"));
     }

@@ -75,7 +75,7 @@ fn the_samples_resolve_without_a_warning() {
     for (name, yaml) in files(&repository("config/samples")) {
         let object: PodAutoscaler = serde_saphyr::from_str(&yaml).unwrap();
         let resolved = resolve(&object).unwrap();
-        let (target, value) = if name.contains("mock_llama") {
+        let (target, value) = if name.contains("mock_llama") || name.contains("schedules") {
             ("Deployment/llama2-70b", 20.0)
         } else {
             ("Deployment/llama-7b", 16.0)

@@ -241,7 +241,6 @@ fn what_has_no_effect_is_said() {
              strategy is KPA",
             "spec.behavior: is ignored: this version does not know the field",
             "spec.predictive: is not supported yet: nothing is forecast",
-            "spec.schedules: is not supported yet: minReplicas and maxReplicas hold at all times",
             "windlass.dev/mode: is not supported yet: the target is scaled as if it were not there",
         ],
     );

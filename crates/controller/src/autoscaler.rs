@@ -6,13 +6,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ApiResource;
+use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
 use windlass_api::{PathRule, PodAutoscaler, PodSource, PortRule, Resolved, Source, SpecError};
 use windlass_metrics::Wanted;
 use windlass_scaling::{
-    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
+    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, Scheduled, decide, observe,
 };
 use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
 
@@ -151,6 +153,10 @@ pub(crate) struct Active {
     pub(crate) changes: Changes,
     /// Since when pods, or their readings, have been awaited that must come or be missed shortly.
     awaiting_since: Option<Instant>,
+    /// The bounds in force, as they were last looked up.
+    pub(crate) in_force: Option<InForce>,
+    /// When they change next, by the wall clock as it was at the last decision.
+    transition_at: Option<Instant>,
     readings: Readings,
     memory: Memory,
     pages: Vec<Page>,
@@ -210,6 +216,8 @@ impl Active {
             decided_at: now,
             quarantine: None,
             write_problem: None,
+            in_force: None,
+            transition_at: None,
             readings: Readings::default(),
             pollers: HashMap::new(),
             target_uid: None,
@@ -241,6 +249,30 @@ impl Active {
         }
         self.warnings = warnings(&resolved);
         self.resolved = resolved;
+        (self.in_force, self.transition_at) = (None, None);
+    }
+
+    /// The last change of replicas was ours, and to 0.
+    pub(crate) fn lowered_to_zero(&mut self) {
+        self.memory.lowered_to_zero();
+    }
+
+    /// Puts the bounds in force at `wall` into the policy. Asked at every decision: the wall clock may be set.
+    fn look_at_schedules(&mut self, now: Instant, wall: Timestamp) {
+        let schedules = &self.resolved.schedules;
+        if schedules.is_empty() {
+            return;
+        }
+        let in_force = self.in_force.take().filter(|known| known.holds_at(wall));
+        let in_force = in_force.unwrap_or_else(|| schedules.at(wall));
+        let policy = &mut self.resolved.policy;
+        policy.min_replicas = in_force.min_replicas;
+        policy.max_replicas = in_force.max_replicas;
+        let by = Scheduled { min_explicit: in_force.min_explicit };
+        policy.scheduled = in_force.schedule.is_some().then_some(by);
+        let left = |next: Timestamp| Duration::try_from(next.duration_since(wall)).unwrap_or_default();
+        self.transition_at = in_force.next_transition.map(|next| now + left(next));
+        self.in_force = Some(in_force);
     }
 
     /// Notes what `/scale` says now.
@@ -348,14 +380,17 @@ impl Active {
         }
     }
 
-    /// Observes and decides. The change to be written, if there is one and no write is under way.
+    /// Observes and decides at `now`, when the wall clock reads `wall`. The change to be written, if there is one and no
+    /// write is under way.
     pub(crate) fn decide(
         &mut self,
         key: &Key,
         now: Instant,
+        wall: Timestamp,
         reading: Option<Instant>,
         journal: &Journal,
     ) -> Option<ScaleRequest> {
+        self.look_at_schedules(now, wall);
         let Ok(scale) = &self.scale else { return None };
         if self.quarantine.is_some() {
             return None;
@@ -447,14 +482,15 @@ impl Active {
 
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
-        windlass_api::explain::account(&self.decision, &self.resolved.policy, now)
+        let schedule = self.in_force.as_ref().and_then(|in_force| in_force.schedule.as_deref());
+        windlass_api::explain::account(&self.decision, &self.resolved.policy, schedule, now)
     }
 
     /// When to decide next without a new reading.
     pub(crate) fn next_due(&self, now: Instant) -> Instant {
         let tick = now + TICK;
-        let wake = self.decision.wake_at.filter(|at| *at > now);
-        wake.map_or(tick, |wake| wake.min(tick))
+        let wakes = [self.decision.wake_at, self.transition_at].into_iter().flatten();
+        wakes.filter(|at| *at > now).fold(tick, Instant::min)
     }
 
     /// The end of a write: acknowledged, or why not. Whether that is news: the same problem again is none.

@@ -373,7 +373,10 @@ impl Index {
             self.due.remove(&(due, key.clone()));
         }
         let Ok(active) = &mut autoscaler.state else { return };
-        let request = active.decide(key, now, reading, &self.journal);
+        if autoscaler.history.back().is_some_and(|last| last.success && last.new_scale == 0) {
+            active.lowered_to_zero();
+        }
+        let request = active.decide(key, now, self.clock.to_wall(now), reading, &self.journal);
         let due = active.next_due(now);
         autoscaler.due = Some(due);
         self.due.insert((due, key.clone()));

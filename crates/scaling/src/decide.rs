@@ -23,6 +23,9 @@ pub fn decide(
     decision.reset(current, policy.min_replicas, policy.max_replicas);
     let rate = limits::note_current(policy, observation, memory, now);
     memory.probe.note(observation, now);
+    if policy.scheduled.is_some() {
+        decision.step(Stage::Bounds, current, current, Reason::Scheduled);
+    }
     if is_off(policy, current, memory, decision) {
         return;
     }
@@ -35,7 +38,8 @@ pub fn decide(
     debug_assert_eq!(invariants::violation(policy, observation, decision), None);
 }
 
-/// `spec.replicas` 0 with min ≥ 1 was set by somebody else and means off, unless min was raised since.
+/// `spec.replicas` 0 with min ≥ 1 was set by somebody else and means off, unless a schedule asks for its min by name or
+/// min was raised since.
 fn is_off(policy: &Policy, current: u32, memory: &mut Memory, decision: &mut Decision) -> bool {
     if current > 0 {
         memory.min_at_zero = None;
@@ -43,6 +47,10 @@ fn is_off(policy: &Policy, current: u32, memory: &mut Memory, decision: &mut Dec
     }
     let min_then = *memory.min_at_zero.get_or_insert(policy.min_replicas);
     if policy.min_replicas == 0 {
+        return false;
+    }
+    if policy.scheduled.is_some_and(|scheduled| scheduled.min_explicit) {
+        decision.step(Stage::Bounds, 0, 0, Reason::MinScheduled);
         return false;
     }
     if policy.min_replicas > min_then {

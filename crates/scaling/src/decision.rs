@@ -120,6 +120,10 @@ pub enum Reason {
     Off,
     /// minReplicas was raised while the target stood at 0.
     MinRaised,
+    /// The bounds are a schedule's.
+    Scheduled,
+    /// The target stood at 0, and a schedule asks for a min by name.
+    MinScheduled,
     /// No ready pods: nothing to measure; held.
     NoReadyPods,
     /// No signal has a proposal; held.
@@ -214,7 +218,7 @@ pub struct Decision {
     /// One per signal that has one, in the order of the policy.
     pub proposals: ArrayVec<Proposal, MAX_SIGNALS>,
     /// The account, in the order of the stages.
-    pub steps: ArrayVec<Step, 8>,
+    pub steps: ArrayVec<Step, 10>,
     /// When a limit opens: deciding then, without a new reading, may give another number.
     pub wake_at: Option<Instant>,
 }

@@ -106,6 +106,14 @@ impl Memory {
         }
     }
 
+    /// The caller knows that it lowered the target to 0 itself, in an earlier life. It then was not switched off by
+    /// somebody else, and comes back when its bounds ask for it. Only of use before the first decision.
+    pub fn lowered_to_zero(&mut self) {
+        if self.last_spec.is_none() {
+            self.min_at_zero = Some(0);
+        }
+    }
+
     /// The caller forgot its readings: silence is counted from the next observation on.
     pub fn listen_anew(&mut self) {
         for signal in &mut self.signals {

@@ -69,15 +69,24 @@ pub struct SignalPolicy {
     pub backlog: bool,
 }
 
+/// A schedule whose bounds are in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// The schedule names its own min: reason enough to bring a target back that was switched off.
+    pub min_explicit: bool,
+}
+
 /// What the user wants of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// KPA or APA, with its settings.
     pub strategy: Strategy,
-    /// Fewest replicas.
+    /// Fewest replicas, now.
     pub min_replicas: u32,
-    /// Most replicas; at least `min_replicas` and at least 1.
+    /// Most replicas, now; at least `min_replicas` and at least 1.
     pub max_replicas: u32,
+    /// The bounds are a schedule's; none: they are the user's at all other times.
+    pub scheduled: Option<Scheduled>,
     /// The signals, at most [`MAX_SIGNALS`]; the greatest proposal wins.
     pub signals: Vec<SignalPolicy>,
     /// Within any 10 s up to at most `ceil(rate × base)`; above 1.
@@ -116,6 +125,7 @@ impl Policy {
             strategy,
             min_replicas: *replicas.start(),
             max_replicas: *replicas.end(),
+            scheduled: None,
             signals: vec![SignalPolicy { metric: metric.to_owned(), kind, target, backlog: false }],
             max_scale_up_rate: 2.0,
             max_scale_down_rate: 2.0,

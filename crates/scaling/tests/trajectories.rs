@@ -259,6 +259,44 @@ fn zero_set_by_hand_is_off_until_min_is_raised() {
     }
 }
 
+/// A schedule's own min brings a target back from 0, an inherited one does not.
+#[test]
+fn a_schedule_wakes_a_target_only_with_a_min_of_its_own() {
+    for policy in policies(1, 10) {
+        let mut fleet = Fleet::new(policy, 3, 60.0);
+        fleet.run_until(secs(30));
+        fleet.scale(0);
+        fleet.run_until(secs(60));
+        (fleet.policy.max_replicas, fleet.policy.scheduled) = (8, Some(Scheduled { min_explicit: false }));
+        fleet.run_until(secs(90));
+        let reasons = fleet.decision.steps.iter().map(|step| step.reason).collect::<Vec<_>>();
+        assert_eq!((fleet.replicas(), reasons), (0, vec![Reason::Scheduled, Reason::Off]));
+        (fleet.policy.min_replicas, fleet.policy.scheduled) = (4, Some(Scheduled { min_explicit: true }));
+        fleet.run_until(secs(92));
+        assert_eq!(fleet.replicas(), 4);
+    }
+}
+
+/// A night at 0 by a schedule is not being switched off: the morning's min, inherited or not, brings the target back.
+#[test]
+fn a_target_that_a_schedule_lowered_to_zero_comes_back_after_it() {
+    for policy in policies(1, 10) {
+        let mut fleet = Fleet::new(policy.clone(), 3, 60.0);
+        fleet.total = Box::new(|at| if at < secs(60) { 60.0 } else { 0.0 });
+        (fleet.policy.min_replicas, fleet.policy.scheduled) = (0, Some(Scheduled { min_explicit: true }));
+        fleet.run_until(secs(1000));
+        assert_eq!(fleet.replicas(), 0, "{:?}", fleet.writes);
+        let mut successor = Memory::new(&policy);
+        successor.lowered_to_zero();
+        for (memory, replicas) in [(fleet.memory.clone(), 1), (Memory::new(&policy), 0), (successor, 1)] {
+            let mut morning = Fleet::new(policy.clone(), 0, 0.0);
+            morning.memory = memory;
+            morning.run_until(secs(2));
+            assert_eq!(morning.replicas(), replicas, "{:?}", morning.decision.steps);
+        }
+    }
+}
+
 #[test]
 fn bounds_hold_without_any_metric() {
     for policy in policies(4, 6) {

@@ -64,6 +64,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     scale.err().map(|problem| (problem.reason, &problem.message)).hash(hasher);
     let selector = scale.ok().and_then(|scale| scale.selector.as_ref().err());
     selector.map(ToString::to_string).hash(hasher);
+    active.in_force.as_ref().map(|bounds| (&bounds.schedule, bounds.next_transition)).hash(hasher);
     (&active.write_problem, &active.warnings, &active.quarantine, unverified(active)).hash(hasher);
 }
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use windlass_api::PodAutoscalerStatus;
-use windlass_api::status::{CapacityStatus, DecisionStatus, SignalStatus};
+use windlass_api::status::{CapacityStatus, DecisionStatus, ScheduledBounds, SignalStatus};
 use windlass_scaling::Instant;
 
 use super::conditions::{conditions, invalid};
@@ -47,6 +47,12 @@ pub(super) fn status_of(
 /// What is known of the target, as numbers.
 fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutoscalerStatus) {
     status.target = Some(active.resolved.target.to_string());
+    status.scheduled_bounds = active.in_force.as_ref().map(|in_force| ScheduledBounds {
+        active_schedule: in_force.schedule.clone(),
+        effective_min_replicas: count(in_force.min_replicas),
+        effective_max_replicas: count(in_force.max_replicas),
+        next_transition: in_force.next_transition.map(Time),
+    });
     let (Ok(_), Some(observation)) = (&active.scale, &active.observation) else { return };
     let capacity = observation.capacity;
     status.desired_scale = Some(count(active.decision.replicas));

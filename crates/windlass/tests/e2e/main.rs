@@ -11,4 +11,5 @@ mod leadership;
 mod load;
 mod observability;
 mod requests;
+mod schedules;
 mod walkthrough;
