@@ -6,8 +6,6 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, bail};
 
 const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
-/// The crates with a test target `conformance`.
-const CONFORMANT: [&str; 3] = ["windlass-api", "windlass-metrics", "windlass-scaling"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let task = std::env::args().nth(1);
@@ -38,10 +36,9 @@ fn codegen() -> anyhow::Result<ExitCode> {
 
 /// Runs the peers' cases and prints a row per file.
 fn conformance() -> anyhow::Result<ExitCode> {
-    let packages = CONFORMANT.iter().flat_map(|package| ["-p", package]);
+    // All of the workspace, as `make test` builds it: a choice of packages would have other features and be built anew.
     let output = cargo()
-        .args(["test", "--quiet", "--test", "conformance"])
-        .args(packages)
+        .args(["test", "--quiet", "--workspace", "--exclude", "windlass-bench", "--test", "conformance"])
         .args(["--", "--nocapture", "--test-threads=1"])
         .stderr(Stdio::inherit())
         .output()
