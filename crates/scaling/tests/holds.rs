@@ -70,11 +70,8 @@ fn an_override_ends_by_itself() {
         fleet.policy.hold = order(12, Some(460));
         fleet.run_until(secs(459));
         assert_eq!(fleet.written(), [12], "{:?}", fleet.writes);
-        assert_eq!(
-            (fleet.decision.would_be, fleet.decision.wake_at.is_some()),
-            (12, true),
-            "not lowered at once"
-        );
+        // 5 was wanted throughout the down window: the rate is what would bind.
+        assert_eq!((fleet.decision.would_be, fleet.decision.wake_at), (6, Some(at(460))));
         fleet.run_until(secs(900));
         let (lowered_at, lowered) = fleet.writes[1];
         // What was wanted all along may be done as soon as the order ends, at the pace of the rates.
