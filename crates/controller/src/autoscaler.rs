@@ -1,5 +1,7 @@
 //! One PodAutoscaler: its policy, what is known of its target, what was decided.
 
+mod holding;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -20,6 +22,7 @@ use crate::clock::Clock;
 use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
+use holding::Told;
 
 /// A target is decided at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -150,6 +153,9 @@ pub(crate) struct Active {
     writing: bool,
     write_backoff: Duration,
     write_not_before: Instant,
+    /// When the wall clock was looked at for the end of an override.
+    told_time: Option<Instant>,
+    told: Option<Told>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -198,6 +204,8 @@ impl Active {
             writing: false,
             write_backoff: WRITE_BACKOFF,
             write_not_before: now,
+            told_time: None,
+            told: None,
         }
     }
 
@@ -221,6 +229,7 @@ impl Active {
             self.decision = Decision::default();
         }
         self.resolved = resolved;
+        self.told_time = None;
     }
 
     /// Notes what `/scale` says now.
@@ -335,8 +344,8 @@ impl Active {
         reading: Option<Instant>,
         journal: &Journal,
     ) -> Option<ScaleRequest> {
-        let Ok(scale) = &self.scale else { return None };
-        if self.quarantine.is_some() {
+        self.tell_time(now);
+        if self.scale.is_err() || self.quarantine.is_some() {
             return None;
         }
         let (policy, memory) = (&self.resolved.policy, &mut self.memory);
@@ -359,6 +368,7 @@ impl Active {
             }
         }
         self.decided_at = now;
+        self.note_hold(key, now, journal);
         let changed = self.decision.replicas != self.facts.spec_replicas;
         if !changed {
             // What could not be written is no longer wanted.
@@ -368,6 +378,7 @@ impl Active {
         if !changed || self.writing || now < self.write_not_before {
             return None;
         }
+        let scale = self.scale.as_ref().ok()?;
         self.writing = true;
         Some(ScaleRequest {
             key: key.clone(),

@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub(crate) use entries::{
-    Decided, NotScaled, NotScaledBecause, Polled, Quarantined, Requested, Scaled, StatusNotWritten, Verb,
-    WatchFailed,
+    Decided, Held, NotScaled, NotScaledBecause, Polled, Quarantined, Requested, Scaled, StatusNotWritten,
+    Verb, WatchFailed,
 };
 
 /// Something that happened.
@@ -151,7 +151,7 @@ impl Journal {
     /// Forgets a PodAutoscaler that is gone: its series end.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
         for direction in ["up", "down"] {
-            for outcome in NotScaledBecause::NAMES.into_iter().chain(["written"]) {
+            for outcome in NotScaledBecause::NAMES.into_iter().chain(["written", "held"]) {
                 let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 self.scales.remove(&ScaleLabels { namespace, name, direction, outcome });
             }

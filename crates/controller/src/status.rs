@@ -289,6 +289,9 @@ fn conditions(active: &Active, now: Instant) -> Vec<NewCondition> {
     if let Some(problem) = unverified(active) {
         push(NewCondition::new("PodSetUnverified", true, "ControllerUnknown", problem));
     }
+    if let Some((reason, message)) = active.held() {
+        push(NewCondition::new("Held", true, reason, message));
+    }
     if let Some(panic) = &active.quarantine {
         let message = format!(
             "held at {actual}: a decision failed ({panic}); please report this, and change the spec to try again"

@@ -43,6 +43,7 @@ pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "leading": leadership.leading,
+        "recommendOnly": shared.recommend_only,
         "leaseHolder": leadership.holder,
         "unsynced": index.unsynced(),
         "targets": targets,
@@ -100,12 +101,14 @@ fn valid(active: &Active, now: Instant) -> Value {
         "decision": {
             "secondsAgo": seconds(active.decided_at),
             "wanted": decision.wanted,
+            "wouldBe": decision.would_be,
             "replicas": decision.replicas,
             "wakeInSeconds": decision.wake_at.map(|at| (at - now).as_secs_f64()),
             "proposals": decision.proposals,
             "steps": decision.steps,
             "account": active.account(now),
         },
+        "held": active.held().map(|(_, sentence)| sentence),
         "quarantine": active.quarantine,
         "writeProblem": active.write_problem,
     })
