@@ -56,9 +56,10 @@ fn an_order_is_obeyed_at_once_and_within_the_bounds() {
 }
 
 #[test]
-fn zero_by_hand_stays_zero_under_a_mode() {
+fn a_mode_leaves_any_count_alone() {
     for hold in [PAUSED, RECOMMEND] {
         assert_eq!(written(0, hold, (1, 10)), []);
+        assert_eq!(written(1, hold, (3, 10)), [], "nor are the bounds written");
     }
 }
 
