@@ -7,6 +7,7 @@ use windlass_scaling::{
 };
 
 use crate::go;
+use crate::holds::{HOLD_AT, MODE, OVERRIDE};
 
 /// The account of `decision`, made at `now`, one sentence per step and in its order; `schedule` is the name of the one
 /// whose bounds are in force.
@@ -85,7 +86,26 @@ pub fn step(step: &Step, policy: &Policy, schedule: Option<&str>, now: Instant) 
         ),
         Reason::Min => format!("{to} instead of {from}: minReplicas"),
         Reason::Max => format!("{to} instead of {from}: maxReplicas"),
+        Reason::HeldAt { asked, until } => {
+            let order = match until {
+                None => format!("{HOLD_AT} {asked}"),
+                Some(until) => format!("{OVERRIDE} {asked}, {} to go", left(until, now)),
+            };
+            let bounds = (policy.min_replicas, policy.max_replicas);
+            format!("{}: {order}{}", instead(from, to), within(asked, to, bounds))
+        }
+        Reason::Paused => format!("kept at {to}: paused by {MODE}, would be {from}"),
+        Reason::Recommended => format!("kept at {to}: {from} is recommended, nothing is written"),
     }
+}
+
+fn instead(from: u32, to: u32) -> String {
+    if from == to { format!("kept at {to}") } else { format!("{to} instead of {from}") }
+}
+
+/// What the bounds made of an order, if anything.
+pub(crate) fn within(asked: u32, held: u32, (min, max): (u32, u32)) -> String {
+    if asked == held { String::new() } else { format!(" (within minReplicas {min} and maxReplicas {max})") }
 }
 
 /// What a signal asks for, and what it measured.
@@ -294,6 +314,22 @@ mod tests {
         check(0, 1, Reason::Min, "1 instead of 0: minReplicas");
         check(14, 10, Reason::Max, "10 instead of 14: maxReplicas");
         check(3, 5, Reason::Proposed { signal: 7 }, "a signal that is gone asks for 5");
+    }
+
+    #[test]
+    fn every_hold_is_a_sentence() {
+        let held = |asked, until| Reason::HeldAt { asked, until };
+        check(9, 6, held(6, None), "6 instead of 9: windlass.dev/hold-at 6");
+        check(6, 6, held(6, None), "kept at 6: windlass.dev/hold-at 6");
+        check(
+            3,
+            10,
+            held(14, None),
+            "10 instead of 3: windlass.dev/hold-at 14 (within minReplicas 1 and maxReplicas 10)",
+        );
+        check(3, 9, held(9, Some(at(400))), "9 instead of 3: windlass.dev/override 9, 5m to go");
+        check(9, 6, Reason::Paused, "kept at 6: paused by windlass.dev/mode, would be 9");
+        check(9, 6, Reason::Recommended, "kept at 6: 9 is recommended, nothing is written");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod crd;
 pub mod explain;
 mod go;
+mod holds;
 mod podautoscaler;
 mod resolve;
 pub mod rules;
@@ -19,6 +20,7 @@ pub mod status;
 mod validate;
 mod warning;
 
+pub use holds::{Override, held};
 pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
 };

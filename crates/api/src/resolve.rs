@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use windlass_scaling::{ApaPolicy, KpaPolicy, Policy, Strategy};
+use jiff::Timestamp;
+use windlass_scaling::{ApaPolicy, Instant, KpaPolicy, Order, Policy, Strategy};
 
+use crate::holds::{self, Holds, Override};
 use crate::podautoscaler::PodAutoscaler;
 use crate::schedule::{self, Schedules};
 use crate::settings::{Algorithm, Id, Origin, Setting, Settings};
@@ -20,10 +22,14 @@ const BASE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Resolved {
     /// What is scaled; it is in the object's own namespace.
     pub target: TargetRef,
-    /// All numbers; the bounds are the object's own.
+    /// All numbers; the bounds are the object's own. An override is in force only after [`Resolved::at`].
     pub policy: Policy,
     /// The bounds at every time.
     pub schedules: Schedules,
+    /// A count that is ordered until a time of the wall clock.
+    pub overriding: Option<Override>,
+    /// It is over, and the warnings say so.
+    says_over: bool,
     /// Where each signal is read, in the order of the policy's signals.
     pub sources: Vec<Source>,
     /// What its author may not expect, ordered by subject.
@@ -110,6 +116,11 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
 
     let mut warnings = Vec::new();
     let settings = Settings::read(object, algorithm, &mut warnings);
+    let holds = Holds::read(
+        object,
+        settings.count(Id::MinReplicas)..=spec.max_replicas.unsigned_abs(),
+        &mut warnings,
+    );
     let signals = signals::of(spec, &mut warnings, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
@@ -124,6 +135,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
         value: spec.max_replicas.to_string(),
         origin: Origin::SpecField("spec.maxReplicas".into()),
     });
+    report.extend(holds.settings);
     report.extend(signals.iter().map(|signal| signal.target.clone()));
     let (signals, sources) = signals.into_iter().map(|signal| (signal.policy, signal.source)).unzip();
     Ok(Resolved {
@@ -140,12 +152,38 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             down_window: settings.span(Id::DownWindow),
             activation_scale: settings.count(Id::ActivationScale),
             base_interval: BASE_INTERVAL,
+            hold: holds.hold,
         },
         schedules,
+        overriding: holds.overriding,
+        says_over: false,
         sources,
         warnings,
         settings: report,
     })
+}
+
+impl Resolved {
+    /// Tells the time: `wall` on the wall clock is `now`. Puts an override in force until its end, or says that it is
+    /// over. Whether the warnings changed. To be called again from time to time: clocks are set and machines sleep.
+    pub fn at(&mut self, wall: Timestamp, now: Instant) -> bool {
+        let Some(order) = self.overriding else { return false };
+        let left = Duration::try_from(order.until.duration_since(wall)).unwrap_or_default();
+        let over = left.is_zero();
+        self.policy.hold.order = (!over).then(|| Order { replicas: order.replicas, until: Some(now + left) });
+        if over == self.says_over {
+            return false;
+        }
+        self.says_over = over;
+        let warning = holds::over(order);
+        if over {
+            self.warnings.push(warning);
+            self.warnings.sort_unstable();
+        } else {
+            self.warnings.retain(|known| *known != warning);
+        }
+        true
+    }
 }
 
 fn strategy(algorithm: Algorithm, settings: &Settings) -> Strategy {

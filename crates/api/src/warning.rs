@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::podautoscaler::{PodAutoscaler, PodAutoscalerSpec};
-use crate::settings;
+use crate::{holds, settings};
 
 /// One thing of an object that does not do what its author may expect. Nothing in it stops scaling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ const PREFIXES: [&str; 4] =
     ["autoscaling.aibrix.ai/", "kpa.autoscaling.aibrix.ai/", "apa.autoscaling.aibrix.ai/", "windlass.dev/"];
 
 /// Annotations that are known and do nothing.
-const WITHOUT_EFFECT: [(&str, &str); 6] = [
+const WITHOUT_EFFECT: [(&str, &str); 3] = [
     (
         "autoscaling.aibrix.ai/scale-to-zero",
         "is ignored, as in AIBrix: minReplicas 0 is what allows scaling to zero",
@@ -47,18 +47,16 @@ const WITHOUT_EFFECT: [(&str, &str); 6] = [
         "kpa.autoscaling.aibrix.ai/target-burst-capacity",
         "is ignored: there is no activator in the data path whose buffer it could size",
     ),
-    ("windlass.dev/mode", "is not supported yet: the target is scaled as if it were not there"),
-    ("windlass.dev/hold-at", "is not supported yet: the target is scaled as if it were not there"),
-    ("windlass.dev/override", "is not supported yet: the target is scaled as if it were not there"),
 ];
 
 /// Warns about annotations and labels that look like settings and are none.
 pub(crate) fn of_metadata(object: &PodAutoscaler, warnings: &mut Vec<Warning>) {
+    let is_setting = |key: &str| settings::is_annotation(key) || holds::is_annotation(key);
     let is_ours = |key: &str| PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     for (key, value) in object.metadata.annotations.iter().flatten() {
         if let Some((_, sentence)) = WITHOUT_EFFECT.iter().find(|(known, _)| known == key) {
             warnings.push(Warning::new(key, *sentence));
-        } else if is_ours(key) && !settings::is_annotation(key) {
+        } else if is_ours(key) && !is_setting(key) {
             warnings.push(Warning::new(
                 key,
                 format!("is ignored: no such annotation is known (it says \"{value}\")"),
@@ -66,7 +64,7 @@ pub(crate) fn of_metadata(object: &PodAutoscaler, warnings: &mut Vec<Warning>) {
         }
     }
     for key in object.metadata.labels.iter().flatten().map(|(key, _)| key) {
-        if settings::is_annotation(key) {
+        if is_setting(key) {
             warnings.push(Warning::new(
                 key,
                 "is a label and ignored: settings are read from annotations only; make it an annotation",

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use windlass_api::{PathRule, PodAutoscaler, PortRule, Resolved, Source, SpecError, resolve};
-use windlass_scaling::{Kind, Policy};
+use windlass_scaling::{Hold, Instant, Kind, Mode, Order, Policy};
 
 /// An object with these annotations and these lines in its spec, besides what every object needs.
 fn object(annotations: &[(&str, &str)], spec: &str) -> PodAutoscaler {
@@ -225,7 +225,6 @@ fn what_has_no_effect_is_said() {
             ("autoscaling.aibrix.ai/scale-to-zero", "true"),
             ("autoscaling.aibrix.ai/scale-up-tolerance", "0.5"),
             ("example.com/max-scale-up-rate", "8"),
-            ("windlass.dev/mode", "paused"),
         ],
         &format!(
             "{KPA}\nbehavior: {{}}\npredictive: {{mode: shadow}}\nschedules: [{{name: a, startTime: '09:00', \
@@ -241,7 +240,6 @@ fn what_has_no_effect_is_said() {
              strategy is KPA",
             "spec.behavior: is ignored: this version does not know the field",
             "spec.predictive: is not supported yet: nothing is forecast",
-            "windlass.dev/mode: is not supported yet: the target is scaled as if it were not there",
         ],
     );
     check(
@@ -470,4 +468,86 @@ fn what_stops_scaling_is_an_error() {
     );
     elsewhere.spec.scale_target_ref.namespace = Some("default".to_owned());
     assert!(resolve(&elsewhere).is_ok());
+}
+
+const MODE: &str = "windlass.dev/mode";
+const HOLD_AT: &str = "windlass.dev/hold-at";
+const OVERRIDE: &str = "windlass.dev/override";
+
+#[test]
+fn the_safety_switches() {
+    let resolved = check(&[(MODE, "paused")], KPA, &["mode = paused (annotation windlass.dev/mode)"], &[]);
+    assert_eq!(resolved.policy.hold, Hold { mode: Mode::Paused, order: None });
+    let resolved = check(
+        &[(MODE, "auto"), (HOLD_AT, " 6 ")],
+        APA,
+        &["hold-at = 6 (annotation windlass.dev/hold-at)"],
+        &[],
+    );
+    let order = Order { replicas: 6, until: None };
+    assert_eq!(resolved.policy.hold, Hold { mode: Mode::Auto, order: Some(order) });
+    let expect = "override = 8 until 2026-12-01T07:00:00Z (annotation windlass.dev/override)";
+    let resolved = check(&[(OVERRIDE, "8 until 2026-12-01T08:00+01:00")], KPA, &[expect], &[]);
+    assert_eq!(resolved.policy.hold, Hold::default(), "nobody told the time");
+}
+
+#[test]
+fn a_switch_that_cannot_be_read_is_as_if_it_were_not_there() {
+    for (key, text, problem) in [
+        (MODE, "off", "is not auto, recommend or paused"),
+        (MODE, "", "is not auto, recommend or paused"),
+        (HOLD_AT, "-1", "is not a whole number"),
+        (HOLD_AT, "six", "is not a whole number"),
+        (HOLD_AT, "4294967295", "is not a whole number"),
+        (OVERRIDE, "12", "is not of the form \"12 until 2026-12-01T08:00Z\""),
+        (OVERRIDE, "12 until tomorrow", "is not of the form \"12 until 2026-12-01T08:00Z\""),
+        // Whose eight o'clock?
+        (OVERRIDE, "12 until 2026-12-01T08:00", "is not of the form \"12 until 2026-12-01T08:00Z\""),
+        (OVERRIDE, "x until 2026-12-01T08:00Z", "is not of the form \"12 until 2026-12-01T08:00Z\""),
+    ] {
+        let warning = format!("{key}: \"{text}\" {problem}; it is as if it were not there");
+        let resolved = check(&[(key, text)], KPA, &[], &[&warning]);
+        assert_eq!((resolved.policy.hold, resolved.overriding), (Hold::default(), None));
+    }
+    let bad = "windlass.dev/mode: \"halt\" is not auto, recommend or paused; it is as if it were not there";
+    let resolved = check(
+        &[(MODE, "halt"), (HOLD_AT, "3")],
+        KPA,
+        &["hold-at = 3 (annotation windlass.dev/hold-at)"],
+        &[bad],
+    );
+    assert_eq!(resolved.policy.hold.order.map(|order| order.replicas), Some(3), "the others are honoured");
+}
+
+#[test]
+fn hold_at_stands_above_an_override_and_the_bounds_above_both() {
+    let outside = "windlass.dev/hold-at: 14 is outside of minReplicas 1 and maxReplicas 10; the nearest bound in force is used instead";
+    let ignored = "windlass.dev/override: \"0 until 2026-12-01T08:00:00Z\" is ignored: windlass.dev/hold-at stands above it";
+    let both = [(HOLD_AT, "14"), (OVERRIDE, "0 until 2026-12-01T08:00Z")];
+    let resolved = check(&both, KPA, &[], &[outside, ignored]);
+    assert_eq!(resolved.overriding, None);
+    let outside = "windlass.dev/override: 0 is outside of minReplicas 1 and maxReplicas 10; the nearest bound in force is used instead";
+    check(&both[1..], KPA, &[], &[outside]);
+}
+
+/// The wall clock is told again and again; the end of an override follows it, whichever way it jumps.
+#[test]
+fn an_override_ends_by_the_wall_clock() {
+    let mut resolved = resolve(&object(&[(OVERRIDE, "8 until 2026-12-01T08:00Z")], KPA)).unwrap();
+    let over = "windlass.dev/override: \"8 until 2026-12-01T08:00:00Z\" is over and ignored; remove it, or give it a later end";
+    let now = Instant::from_micros(1_000_000_000);
+    for (wall, left) in [
+        ("2026-12-01T07:59:00Z", Some(60)),
+        ("2026-12-01T07:58:00Z", Some(120)),
+        ("2026-12-01T08:00:00Z", None),
+        ("2027-12-01T08:00:00Z", None),
+        ("2026-12-01T07:59:59Z", Some(1)),
+    ] {
+        resolved.at(wall.parse().unwrap(), now);
+        let until = left.map(|left| now + std::time::Duration::from_secs(left));
+        let order = until.map(|until| Order { replicas: 8, until: Some(until) });
+        assert_eq!(resolved.policy.hold.order, order, "{wall}");
+        let warnings: Vec<String> = resolved.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, if left.is_none() { vec![over] } else { vec![] }, "{wall}");
+    }
 }

@@ -1,7 +1,12 @@
 //! One PodAutoscaler: its policy, what is known of its target, what was decided.
 
+mod by_the_clock;
+mod holding;
+mod polling;
+mod writing;
+
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +16,11 @@ use kube::ResourceExt;
 use kube::core::ApiResource;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
-use windlass_api::{PathRule, PodAutoscaler, PodSource, PortRule, Resolved, Source, SpecError};
-use windlass_metrics::Wanted;
+use windlass_api::{PodAutoscaler, Resolved, Source, SpecError};
 use windlass_scaling::{
-    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, Scheduled, decide, observe,
+    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
-use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
+use windlass_scrape::Schedule;
 
 use crate::announce::Told;
 use crate::clock::Clock;
@@ -24,18 +28,17 @@ use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::outages::{Changes, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
+use holding::Holding;
+use polling::Polling;
+pub(crate) use polling::{PageId, Sink};
+pub(crate) use writing::ScaleRequest;
+use writing::Writing;
 
 /// A target is decided at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// Routers and engines learn of a pod that became ready a little later than we do: until then its load is counted at
 /// its neighbours as well. A round begins after this.
 const SETTLE: Duration = Duration::from_millis(300);
-/// After a failed write the next attempt waits this long, doubling up to the longest.
-const WRITE_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_WRITE_BACKOFF: Duration = Duration::from_mins(1);
-/// At the very end of a term nothing is begun any more; it is renewed or over after about this.
-const NOT_LEADING_PAUSE: Duration = Duration::from_millis(250);
-
 /// Reasons of condition `AbleToScale`.
 pub(crate) const FAILED_GET_SCALE: &str = "FailedGetScale";
 pub(crate) const LOOKING_UP_TARGET: &str = "LookingUpTarget";
@@ -111,29 +114,6 @@ impl Member {
     }
 }
 
-/// Signals that are read from the same page.
-struct Page {
-    port: PortRule,
-    path: PathRule,
-    wanted: Arc<Wanted>,
-    signals: Vec<u8>,
-}
-
-/// A change of replicas to be written.
-#[derive(Debug, Clone)]
-pub(crate) struct ScaleRequest {
-    pub(crate) key: Key,
-    pub(crate) resource: ApiResource,
-    pub(crate) target: String,
-    pub(crate) uid: String,
-    pub(crate) from: u32,
-    pub(crate) to: u32,
-    /// The account, as one line.
-    pub(crate) reason: String,
-    /// When the reading arrived that this follows from; none if it was a limit that opened.
-    pub(crate) reading: Option<Instant>,
-}
-
 /// A valid PodAutoscaler at work.
 pub(crate) struct Active {
     pub(crate) resolved: Resolved,
@@ -159,16 +139,12 @@ pub(crate) struct Active {
     transition_at: Option<Instant>,
     readings: Readings,
     memory: Memory,
-    pages: Vec<Page>,
-    /// Raised when the pages change: a poll of before is of no use.
-    pages_version: u32,
-    pollers: HashMap<(PodUid, usize), Poller>,
-    schedule: Schedule,
+    polling: Polling,
     /// The last target that was known.
     target_uid: Option<String>,
-    writing: bool,
-    write_backoff: Duration,
-    write_not_before: Instant,
+    writing: Writing,
+    /// The hold that was told of last.
+    holding: Option<Holding>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -183,16 +159,6 @@ pub(crate) struct Autoscaler {
     pub(crate) due: Option<Instant>,
 }
 
-/// Where outcomes of polls go.
-pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, PageId, Outcome) + Send + Sync>;
-
-/// Which page of which version of the pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PageId {
-    version: u32,
-    index: usize,
-}
-
 impl Active {
     pub(crate) fn new(resolved: Resolved, clock: &Clock, origin: tokio::time::Instant) -> Self {
         let now = clock.now();
@@ -200,9 +166,10 @@ impl Active {
             ScaleProblem { reason: LOOKING_UP_TARGET, message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
-            pages: pages(&resolved.sources),
-            pages_version: 0,
-            schedule: Schedule { interval: resolved.policy.base_interval, origin },
+            polling: Polling::new(
+                &resolved.sources,
+                Schedule { interval: resolved.policy.base_interval, origin },
+            ),
             warnings: warnings(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
@@ -219,11 +186,9 @@ impl Active {
             in_force: None,
             transition_at: None,
             readings: Readings::default(),
-            pollers: HashMap::new(),
             target_uid: None,
-            writing: false,
-            write_backoff: WRITE_BACKOFF,
-            write_not_before: now,
+            writing: Writing::new(now),
+            holding: None,
         }
     }
 
@@ -234,12 +199,10 @@ impl Active {
         let unmoved =
             self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
         if resolved.sources != self.resolved.sources || !unmoved {
-            self.pollers.clear();
+            self.polling.replace(&resolved.sources);
             self.readings = Readings::default();
             self.memory.listen_anew();
             self.outages.forget();
-            self.pages = pages(&resolved.sources);
-            self.pages_version += 1;
         }
         self.memory.adapt(&resolved.policy);
         if self.quarantine.take().is_some() {
@@ -255,24 +218,6 @@ impl Active {
     /// The last change of replicas was ours, and to 0.
     pub(crate) fn lowered_to_zero(&mut self) {
         self.memory.lowered_to_zero();
-    }
-
-    /// Puts the bounds in force at `wall` into the policy. Asked at every decision: the wall clock may be set.
-    fn look_at_schedules(&mut self, now: Instant, wall: Timestamp) {
-        let schedules = &self.resolved.schedules;
-        if schedules.is_empty() {
-            return;
-        }
-        let in_force = self.in_force.take().filter(|known| known.holds_at(wall));
-        let in_force = in_force.unwrap_or_else(|| schedules.at(wall));
-        let policy = &mut self.resolved.policy;
-        policy.min_replicas = in_force.min_replicas;
-        policy.max_replicas = in_force.max_replicas;
-        let by = Scheduled { min_explicit: in_force.min_explicit };
-        policy.scheduled = in_force.schedule.is_some().then_some(by);
-        let left = |next: Timestamp| Duration::try_from(next.duration_since(wall)).unwrap_or_default();
-        self.transition_at = in_force.next_transition.map(|next| now + left(next));
-        self.in_force = Some(in_force);
     }
 
     /// Notes what `/scale` says now.
@@ -294,7 +239,7 @@ impl Active {
             self.memory = Memory::new(&self.resolved.policy);
             self.readings = Readings::default();
             self.outages.forget();
-            self.writing = false;
+            self.writing.forget();
         }
         self.scale = scale;
     }
@@ -316,68 +261,15 @@ impl Active {
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
         match sink {
-            Some(sink) => self.sync_pollers(key, sink),
-            None => self.pollers.clear(),
+            Some(sink) => self.polling.sync(&self.members, key, sink),
+            None => self.polling.stop(),
         }
     }
 
     /// The term begins: whatever was observed before is not known to be without a gap.
     pub(crate) fn lead(&mut self, key: &Key, sink: &Sink) {
         self.memory.listen_anew();
-        self.sync_pollers(key, sink);
-    }
-
-    /// One poller per page of every ready pod of ours.
-    fn sync_pollers(&mut self, key: &Key, sink: &Sink) {
-        let members = &self.members;
-        let polled = |member: &Member| member.counts() && member.entry.is_ready();
-        self.pollers.retain(|(uid, _), _| members.get(uid).is_some_and(polled));
-        for (&uid, member) in self.members.iter().filter(|(_, member)| polled(member)) {
-            let Some(address) = member.entry.address() else { continue };
-            for (index, page) in self.pages.iter().enumerate() {
-                if self.pollers.contains_key(&(uid, index)) {
-                    continue;
-                }
-                let endpoint = Endpoint {
-                    address: (address, page.port.of(&member.entry.pod)).into(),
-                    path: page.path.of(&member.entry.pod),
-                };
-                let (key, sink) = (key.clone(), Arc::clone(sink));
-                let page_id = PageId { version: self.pages_version, index };
-                let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let task = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
-                self.pollers.insert((uid, index), task);
-            }
-        }
-    }
-
-    /// Takes the outcome of a poll. Whether it brought a reading.
-    pub(crate) fn record(&mut self, uid: PodUid, page: PageId, outcome: Outcome, clock: &Clock) -> bool {
-        if page.version != self.pages_version {
-            return false;
-        }
-        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.pages.get(page.index)) else {
-            return false;
-        };
-        // A page that was under way while the ready pods changed is of before the change.
-        let taken = clock.at(outcome.asked);
-        match outcome.values {
-            Err(error) => {
-                member.silence = Some(error.to_string());
-                false
-            }
-            Ok(values) => {
-                member.silence = None;
-                let pairs = page.signals.iter().zip(values);
-                pairs.fold(false, |any, (&signal, value)| {
-                    let recorded = value.is_some_and(|value| {
-                        let since = clock.at(value.since);
-                        self.readings.record_over(uid, signal, value.value, since, taken)
-                    });
-                    recorded || any
-                })
-            }
-        }
+        self.polling.sync(&self.members, key, sink);
     }
 
     /// Observes and decides at `now`, when the wall clock reads `wall`. The change to be written, if there is one and no
@@ -390,9 +282,8 @@ impl Active {
         reading: Option<Instant>,
         journal: &Journal,
     ) -> Option<ScaleRequest> {
-        self.look_at_schedules(now, wall);
-        let Ok(scale) = &self.scale else { return None };
-        if self.quarantine.is_some() {
+        self.look_at_clock(now, wall);
+        if self.scale.is_err() || self.quarantine.is_some() {
             return None;
         }
         let (policy, memory) = (&self.resolved.policy, &mut self.memory);
@@ -422,26 +313,8 @@ impl Active {
         let awaits = self.outages.sights().any(|sight| sight == Sight::Waiting);
         self.awaiting_since =
             (awaits || self.members.values().any(pending)).then(|| self.awaiting_since.unwrap_or(now));
-        let changed = self.decision.replicas != self.facts.spec_replicas;
-        if !changed {
-            // What could not be written is no longer wanted.
-            self.write_problem = None;
-            self.write_backoff = WRITE_BACKOFF;
-        }
-        if !changed || self.writing || now < self.write_not_before {
-            return None;
-        }
-        self.writing = true;
-        Some(ScaleRequest {
-            key: key.clone(),
-            resource: scale.resource.clone(),
-            target: self.resolved.target.name.clone(),
-            uid: scale.uid.clone(),
-            from: self.facts.spec_replicas,
-            to: self.decision.replicas,
-            reason: self.account(now).join("; "),
-            reading,
-        })
+        self.note_hold(key, now, journal);
+        self.begin_write(key, now, reading)
     }
 
     /// Whether what is known is worth telling: the target was looked up and decided, and nothing is awaited that would
@@ -465,21 +338,6 @@ impl Active {
         self.members.values().find_map(silent).unwrap_or_default()
     }
 
-    pub(crate) fn is_writing(&self) -> bool {
-        self.writing
-    }
-
-    /// How long no write is begun, after one that failed.
-    pub(crate) fn write_pause(&self, now: Instant) -> Duration {
-        self.write_not_before - now
-    }
-
-    /// How many pages are polled.
-    #[cfg(test)]
-    pub(crate) fn polls(&self) -> usize {
-        self.pollers.len()
-    }
-
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
         let schedule = self.in_force.as_ref().and_then(|in_force| in_force.schedule.as_deref());
@@ -492,49 +350,6 @@ impl Active {
         let wakes = [self.decision.wake_at, self.transition_at].into_iter().flatten();
         wakes.filter(|at| *at > now).fold(tick, Instant::min)
     }
-
-    /// The end of a write: acknowledged, or why not. Whether that is news: the same problem again is none.
-    pub(crate) fn written(&mut self, outcome: Result<u32, String>, now: Instant) -> bool {
-        self.writing = false;
-        let known = self.write_problem.as_ref() == outcome.as_ref().err();
-        match outcome {
-            Ok(replicas) => {
-                self.facts.spec_replicas = replicas;
-                self.facts.spec_changed_at = now;
-                self.write_problem = None;
-                self.write_backoff = WRITE_BACKOFF;
-                if let Ok(scale) = &mut self.scale {
-                    scale.replicas = replicas;
-                }
-            }
-            Err(problem) => {
-                self.write_problem = Some(problem);
-                self.write_not_before = now + self.write_backoff;
-                self.write_backoff = (self.write_backoff * 2).min(LONGEST_WRITE_BACKOFF);
-            }
-        }
-        !known || self.write_problem.is_none()
-    }
-
-    /// Nothing was written, or not to our knowledge, for no fault of the target.
-    pub(crate) fn not_leading(&mut self, now: Instant) {
-        self.writing = false;
-        self.write_not_before = now + NOT_LEADING_PAUSE;
-    }
-
-    /// Somebody else changed the count meanwhile: nothing was written, and nothing is wrong.
-    pub(crate) fn overtaken(&mut self, current: u32, now: Instant) {
-        self.writing = false;
-        self.facts.spec_replicas = current;
-        self.facts.spec_changed_at = now;
-        self.write_problem = None;
-    }
-}
-
-impl PageId {
-    /// The first page of a new autoscaler.
-    #[cfg(test)]
-    pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
 }
 
 impl Autoscaler {
@@ -567,30 +382,6 @@ fn warnings(resolved: &Resolved) -> Option<String> {
     });
     let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
     (!all.is_empty()).then(|| all.join("; "))
-}
-
-/// Sources on the same port and path share one poll.
-fn pages(sources: &[Source]) -> Vec<Page> {
-    let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
-    for (signal, source) in (0..).zip(sources) {
-        let Source::Pod(source) = source else { continue };
-        let same = |(known, _): &&mut (&PodSource, _)| known.port == source.port && known.path == source.path;
-        match grouped.iter_mut().find(same) {
-            Some((_, signals)) => signals.push(signal),
-            None => grouped.push((source, vec![signal])),
-        }
-    }
-    let metric = |signal: &u8| match &sources[usize::from(*signal)] {
-        Source::Pod(source) => Some(source.metric.clone()),
-        Source::Unsupported(_) => None,
-    };
-    let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
-        port: source.port,
-        path: source.path.clone(),
-        wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
-        signals,
-    };
-    grouped.into_iter().map(page).collect()
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

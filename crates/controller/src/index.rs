@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
 use windlass_api::{PodAutoscaler, resolve};
-use windlass_scaling::{Instant, PodUid};
+use windlass_scaling::{Instant, Mode, PodUid};
 use windlass_scrape::Outcome;
 
 use crate::announce::{Announcement, Told};
@@ -79,6 +79,7 @@ pub(crate) struct Index {
     synced: Synced,
     origin: tokio::time::Instant,
     phase: Phase,
+    recommend_only: bool,
 }
 
 impl Index {
@@ -97,7 +98,13 @@ impl Index {
             synced: Synced::default(),
             origin: tokio::time::Instant::now(),
             phase: Phase::Following,
+            recommend_only: false,
         }
+    }
+
+    /// Makes every decision a recommendation, whatever the objects say.
+    pub(crate) fn recommending(self, recommend_only: bool) -> Self {
+        Self { recommend_only, ..self }
     }
 
     // PodAutoscalers
@@ -137,7 +144,14 @@ impl Index {
         let told = told.unwrap_or_else(|| Told::of(&object));
         let remembers = history.is_some();
         let history = history.unwrap_or_else(|| history_of(&object));
-        let state = resolve(&object).map(|resolved| match active {
+        let resolved = resolve(&object).map(|mut resolved| {
+            if self.recommend_only {
+                let mode = &mut resolved.policy.hold.mode;
+                *mode = (*mode).max(Mode::Recommend);
+            }
+            resolved
+        });
+        let state = resolved.map(|resolved| match active {
             Some(mut active) if active.resolved.target == resolved.target => {
                 active.adapt(resolved);
                 active.refresh_facts(key, self.phase.leads().then_some(&self.sink), self.clock.now());

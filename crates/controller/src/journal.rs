@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub(crate) use entries::{
-    Decided, EventHeldBack, EventRecorded, NotScaled, NotScaledBecause, ObjectUnreadable, OutageBegan,
+    Decided, EventHeldBack, EventRecorded, Held, NotScaled, NotScaledBecause, ObjectUnreadable, OutageBegan,
     OutageEnded, Polled, Quarantined, Requested, Scaled, SpecInvalid, StatusWritten, Verb, WatchFailed,
 };
 
@@ -198,7 +198,7 @@ impl Journal {
     /// Forgets a PodAutoscaler that is gone: its series end.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
         for direction in ["up", "down"] {
-            for outcome in NotScaledBecause::NAMES.into_iter().chain(["written"]) {
+            for outcome in NotScaledBecause::NAMES.into_iter().chain(["written", "held"]) {
                 let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 self.scales.remove(&ScaleLabels { namespace, name, direction, outcome });
             }

@@ -78,16 +78,24 @@ impl Leadership {
 pub(crate) struct Gate {
     leadership: watch::Receiver<Leadership>,
     clock: Clock,
+    /// Nothing passes.
+    closed: bool,
 }
 
 impl Gate {
     pub(crate) fn new(leadership: watch::Receiver<Leadership>, clock: Clock) -> Self {
-        Self { leadership, clock }
+        Self { leadership, clock, closed: false }
+    }
+
+    /// Lets nothing through for ever: for a controller that only recommends.
+    pub(crate) fn closed(self) -> Self {
+        Self { closed: true, ..self }
     }
 
     /// How long a write begun now may take, `longest` at most; none if it must not be begun.
     pub(crate) fn budget(&self, longest: Duration) -> Option<Duration> {
-        self.leadership.borrow().budget(self.clock.now(), longest)
+        let budget = self.leadership.borrow().budget(self.clock.now(), longest);
+        budget.filter(|_| !self.closed)
     }
 }
 
@@ -115,6 +123,14 @@ mod tests {
         check(&leader, 9_900, None);
         check(&leader, 10_000, None);
         check(&leader, 99_000, None);
+    }
+
+    #[test]
+    fn a_closed_gate_lets_nothing_through() {
+        let (_, leadership) = watch::channel(Leadership::alone());
+        let gate = Gate::new(leadership, Clock::start());
+        assert_eq!(gate.budget(LONGEST), Some(LONGEST));
+        assert_eq!(gate.closed().budget(LONGEST), None);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Options {
     pub election: Option<Election>,
     /// Which `PodAutoscaler`s are this controller's, as a label selector; none: all.
     pub selector: Option<String>,
+    /// Only recommend: nothing is written, not even a status, an event or a Lease. It leads from the start, whatever
+    /// the election, and may run beside another autoscaler.
+    pub recommend_only: bool,
     /// Where it tells of itself; nowhere, if none.
     pub admin: Option<Admin>,
 }
@@ -59,6 +62,7 @@ struct Shared {
     /// Single reads under way at most: a start with thousands of targets must not be a storm.
     reads: Semaphore,
     leadership: watch::Receiver<Leadership>,
+    recommend_only: bool,
     journal: Journal,
     pulses: pulse::Pulses,
 }
@@ -76,6 +80,7 @@ pub async fn run(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
+    let recommend_only = options.recommend_only;
     let clock = Clock::start();
     let journal = Journal::default();
     let (lead, leadership) = watch::channel(Leadership::default());
@@ -90,10 +95,11 @@ pub async fn run(
         // The receiver lives as long as the controller: a task that cannot be sent is of a controller that has ended.
         let ask = Box::new(move |task| drop(requests.send(task)));
         Shared {
-            index: Mutex::new(Index::new(clock, sink, ask, journal.clone())),
+            index: Mutex::new(Index::new(clock, sink, ask, journal.clone()).recommending(recommend_only)),
             clock,
             reads: Semaphore::new(READS_AT_A_TIME),
             leadership: leadership.clone(),
+            recommend_only,
             journal: journal.clone(),
             pulses: pulse::Pulses::new(clock.now()),
         }
@@ -106,13 +112,16 @@ pub async fn run(
     if let Some(admin) = options.admin {
         running.spawn(admin.serve(Arc::clone(&shared)));
     }
-    let writer = write::Writer::new(client.clone(), leadership::Gate::new(leadership, clock), journal);
+    let gate = leadership::Gate::new(leadership, clock);
+    let gate = if recommend_only { gate.closed() } else { gate };
+    let writer = write::Writer::new(client.clone(), gate, journal);
     let ending = Ending::default();
     let statuses = status::write_statuses(writer.clone(), Arc::clone(&shared), ending.flush.clone());
     running.spawn(ending.statuses.track_future(statuses));
     running.spawn(tasks::perform(client.clone(), writer, Arc::clone(&shared), tasks, ending.writes.clone()));
+    let election = options.election.filter(|_| !recommend_only);
     let resign = CancellationToken::new();
-    let standing = lease::stand_or_lead(client, options.election, clock, lead, resign.clone());
+    let standing = lease::stand_or_lead(client, election, clock, lead, resign.clone());
     let mut standing = AbortOnDropHandle::new(tokio::spawn(standing));
     let outcome = tokio::select! {
         () = shutdown => Ok(()),

@@ -1,5 +1,6 @@
 //! An observation made into a number, stage by stage.
 
+mod hold;
 mod limits;
 mod probe;
 mod propose;
@@ -26,15 +27,15 @@ pub fn decide(
     if policy.scheduled.is_some() {
         decision.step(Stage::Bounds, current, current, Reason::Scheduled);
     }
-    if is_off(policy, current, memory, decision) {
-        return;
+    if !is_off(policy, current, memory, decision) {
+        propose::propose(policy, observation, memory, &rate, now, decision);
+        decision.wanted = combine(policy, observation, now, decision);
+        let stabilised = limits::stabilise(policy, memory, now, decision);
+        let rated = limits::limit_rate(&rate, memory, now, stabilised, decision);
+        decision.limited = probe::limit_starts(policy, observation, memory, now, rated, decision);
+        limits::clamp(policy, decision);
     }
-    propose::propose(policy, observation, memory, &rate, now, decision);
-    decision.wanted = combine(policy, observation, now, decision);
-    let stabilised = limits::stabilise(policy, memory, now, decision);
-    let rated = limits::limit_rate(&rate, memory, now, stabilised, decision);
-    decision.limited = probe::limit_starts(policy, observation, memory, now, rated, decision);
-    limits::clamp(policy, decision);
+    hold::hold(policy, now, decision);
     debug_assert_eq!(invariants::violation(policy, observation, decision), None);
 }
 

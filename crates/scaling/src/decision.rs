@@ -24,6 +24,8 @@ pub enum Stage {
     Capacity,
     /// Into the bounds.
     Clamp,
+    /// What a person ordered: a count, or that nothing is written.
+    Hold,
 }
 
 /// How a proposal was made from a signal's total.
@@ -185,6 +187,17 @@ pub enum Reason {
     Min,
     /// Above maxReplicas.
     Max,
+    /// A person ordered this count.
+    HeldAt {
+        /// The count ordered; the bounds may have moved it.
+        asked: u32,
+        /// When the order ends, if it does.
+        until: Option<Instant>,
+    },
+    /// Nothing is written, by order; from what would be to what is.
+    Paused,
+    /// Nothing is written, the number is a recommendation; from what would be to what is.
+    Recommended,
 }
 
 /// One entry of a decision's account.
@@ -209,6 +222,9 @@ pub struct Decision {
     pub wanted: u32,
     /// After stabilisation, rate and capacity, before the bounds.
     pub limited: u32,
+    /// What would be without the hold in force: under [`Mode`](crate::Mode) `Paused` or `Recommend` the count that would
+    /// be written, under an order the count that would be decided. Without a hold the decision itself.
+    pub would_be: u32,
     /// The decision.
     pub replicas: u32,
     /// Fewest replicas in force.
@@ -218,7 +234,7 @@ pub struct Decision {
     /// One per signal that has one, in the order of the policy.
     pub proposals: ArrayVec<Proposal, MAX_SIGNALS>,
     /// The account, in the order of the stages.
-    pub steps: ArrayVec<Step, 10>,
+    pub steps: ArrayVec<Step, 12>,
     /// When a limit opens: deciding then, without a new reading, may give another number.
     pub wake_at: Option<Instant>,
 }
@@ -228,6 +244,7 @@ impl Decision {
         self.current = current;
         self.wanted = current;
         self.limited = current;
+        self.would_be = current;
         self.replicas = current;
         self.min_replicas = min_replicas;
         self.max_replicas = max_replicas;

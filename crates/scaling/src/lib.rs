@@ -47,7 +47,9 @@ pub use instant::Instant;
 pub use memory::Memory;
 pub use numbers::significant;
 pub use observe::{Health, Observation, SignalObservation, observe};
-pub use policy::{ApaPolicy, KpaPolicy, MAX_SIGNALS, Policy, Scheduled, SignalPolicy, Strategy};
+pub use policy::{
+    ApaPolicy, Hold, KpaPolicy, MAX_SIGNALS, Mode, Order, Policy, Scheduled, SignalPolicy, Strategy,
+};
 pub use starts::Starts;
 pub use windlass_metrics::catalogue::Kind;
 pub use window::{MeanWindow, SlidingExtreme};

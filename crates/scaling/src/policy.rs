@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use windlass_metrics::catalogue::Kind;
 
+use crate::Instant;
+
 /// The most signals (metrics sources) one target can have; the CRD says the same.
 pub const MAX_SIGNALS: usize = 16;
 
@@ -69,6 +71,43 @@ pub struct SignalPolicy {
     pub backlog: bool,
 }
 
+/// Whether what is decided is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Auto,
+    /// Nothing is written; the number is a recommendation.
+    Recommend,
+    /// Nothing is written.
+    Paused,
+}
+
+/// A count that a person ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The replicas; the bounds bind them.
+    pub replicas: u32,
+    /// From then on the order is over; `None`: it stands until it is taken back.
+    pub until: Option<Instant>,
+}
+
+/// What a person ordered, above all that is decided. The mode stands above the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whether anything is written at all.
+    pub mode: Mode,
+    /// Which count is written, whatever is decided.
+    pub order: Option<Order>,
+}
+
+impl Hold {
+    /// The order in force at `now`.
+    pub fn order_at(&self, now: Instant) -> Option<Order> {
+        self.order.filter(|order| order.until.is_none_or(|until| now < until))
+    }
+}
+
 /// A schedule whose bounds are in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduled {
@@ -101,6 +140,9 @@ pub struct Policy {
     pub activation_scale: u32,
     /// The pace of readings; a reading is fresh for three of these.
     pub base_interval: Duration,
+    /// What a person ordered.
+    #[serde(default)]
+    pub hold: Hold,
 }
 
 impl Policy {
@@ -133,7 +175,13 @@ impl Policy {
             down_window: Duration::from_mins(5),
             activation_scale: 1,
             base_interval: Duration::from_secs(1),
+            hold: Hold::default(),
         }
+    }
+
+    /// `replicas` within the bounds.
+    pub(crate) fn clamp(&self, replicas: u32) -> u32 {
+        replicas.clamp(self.min_replicas, self.max_replicas.max(self.min_replicas))
     }
 
     /// How old a reading may be and still count: three base intervals.

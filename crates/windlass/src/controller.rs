@@ -23,6 +23,10 @@ pub(crate) struct Arguments {
     /// a cluster so, a canary for instance; each group of them needs a Lease of its own (`--lease-name`).
     #[arg(long)]
     selector: Option<String>,
+    /// Only recommend: write nothing, not even a status, an event or a Lease, and so be safe beside another autoscaler.
+    /// What would be done is in the log, in /metrics and in /debug/state. There is no election then.
+    #[arg(long)]
+    recommend_only: bool,
     /// Where /metrics, /livez, /readyz and /debug/state are answered; "" for nowhere.
     #[arg(long, default_value = "127.0.0.1:8080")]
     admin_address: String,
@@ -105,12 +109,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let timing = arguments.election.timing()?;
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
     let mut config = windlass_controller::with_timeouts(config);
-    let election = arguments.election.election(timing, &config.default_namespace);
+    let recommend_only = arguments.recommend_only;
+    let election = arguments.election.election(timing, &config.default_namespace).filter(|_| !recommend_only);
     config.headers.push((USER_AGENT, user_agent(election.as_ref())?));
     let url = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, url, leader_elect = election.is_some(), "controller starts");
+    tracing::info!(version, url, leader_elect = election.is_some(), recommend_only, "controller starts");
     let admin = match arguments.admin_address.as_str() {
         "" => None,
         address => Some(Admin::bind(address).await?),
@@ -134,8 +139,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
-    windlass_controller::run(client, Options { election, selector: arguments.selector, admin }, shutdown)
-        .await?;
+    let options = Options { election, selector: arguments.selector, recommend_only, admin };
+    windlass_controller::run(client, options, shutdown).await?;
     tracing::info!("controller stopped");
     Ok(())
 }

@@ -24,6 +24,7 @@ struct Target {
     /// Why the last decision is what it is, in AIBrix's words.
     reason: String,
     desired: u32,
+    would_be: u32,
     actual: u32,
     min: u32,
     max: u32,
@@ -56,7 +57,8 @@ impl Figures {
 
     fn snapshot(&self) -> Snapshot {
         let Some(shared) = self.shared.upgrade() else { return Snapshot::default() };
-        let leadership = shared.leadership.borrow().clone();
+        let mut leadership = shared.leadership.borrow().clone();
+        leadership.leading &= !shared.recommend_only;
         let now = shared.clock.now();
         let index = shared.index.lock();
         let active = index.autoscalers.iter().filter_map(|(key, autoscaler)| {
@@ -87,6 +89,7 @@ impl Target {
             algorithm,
             reason,
             desired,
+            would_be: active.decision.would_be,
             actual,
             min: policy.min_replicas,
             max: policy.max_replicas,
@@ -166,8 +169,9 @@ fn of_process(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Resul
 }
 
 fn of_targets(encoder: &mut DescriptorEncoder<'_>, targets: &[Target]) -> Result<(), Error> {
-    let counts: [OfTarget; 4] = [
+    let counts: [OfTarget; 5] = [
         ("windlass_desired_replicas", "Replicas decided", |target| target.desired),
+        ("windlass_would_be_replicas", "Replicas decided if no person held them", |target| target.would_be),
         ("windlass_actual_replicas", "spec.replicas of the target", |target| target.actual),
         ("windlass_min_replicas", "Fewest replicas in force", |target| target.min),
         ("windlass_max_replicas", "Most replicas in force", |target| target.max),

@@ -43,6 +43,7 @@ pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "leading": leadership.leading,
+        "recommendOnly": shared.recommend_only,
         "leaseHolder": leadership.holder,
         "unsynced": index.unsynced(),
         "targets": targets,
@@ -120,12 +121,14 @@ fn valid(active: &Active, now: Instant) -> Value {
             "limited": decision.limited,
             "minReplicas": decision.min_replicas,
             "maxReplicas": decision.max_replicas,
+            "wouldBe": decision.would_be,
             "replicas": decision.replicas,
             "wakeInSeconds": decision.wake_at.map(|at| (at - now).as_secs_f64()),
             "proposals": decision.proposals,
             "steps": decision.steps,
             "account": active.account(now),
         },
+        "held": active.held().map(|(_, sentence)| sentence),
         "quarantine": active.quarantine,
         "write": {
             "underWay": active.is_writing(),

@@ -31,6 +31,7 @@ async fn serve(world: World, ago: Duration) -> (SocketAddr, Arc<Shared>) {
         leadership,
         journal: Journal::default(),
         pulses,
+        recommend_only: false,
     });
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().unwrap();

@@ -26,6 +26,10 @@ impl Index {
             news.push(said);
         }
         for said in news {
+            if self.recommend_only {
+                // What is only recommended is told in the log and to whoever asks.
+                continue;
+            }
             if told.may_tell(now) {
                 (self.tasks)(Task::Announce(Box::new((object.object_ref(&()), said))));
             } else {

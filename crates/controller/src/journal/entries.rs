@@ -58,6 +58,25 @@ impl Entry for Scaled<'_> {
     }
 }
 
+/// A person holds a target: the hold, or what it keeps from being done, is another than before.
+pub(crate) struct Held<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) holding: u32,
+    pub(crate) would_be: u32,
+    /// The account, as one line.
+    pub(crate) reason: &'a str,
+}
+
+impl Entry for Held<'_> {
+    fn record(&self, journal: &Journal) {
+        let Self { key, holding, would_be, reason } = *self;
+        tracing::info!(podautoscaler = %key, holding, would_be, reason, "held");
+        if holding != would_be {
+            journal.scales.get_or_create(&scale_labels(key, holding, would_be, "held")).inc();
+        }
+    }
+}
+
 /// Why a change of replicas was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotScaledBecause {
@@ -103,10 +122,14 @@ impl Entry for NotScaled<'_> {
 }
 
 fn labels(request: &ScaleRequest, outcome: &'static str) -> ScaleLabels {
+    scale_labels(&request.key, request.from, request.to, outcome)
+}
+
+fn scale_labels(key: &Key, from: u32, to: u32, outcome: &'static str) -> ScaleLabels {
     ScaleLabels {
-        namespace: request.key.namespace.clone(),
-        name: request.key.name.clone(),
-        direction: if request.to > request.from { "up" } else { "down" },
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        direction: if to > from { "up" } else { "down" },
         outcome,
     }
 }

@@ -75,6 +75,9 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
         let problem = format!("pods that may not be the target's are counted: {problem}");
         push(NewCondition::new("PodSetUnverified", true, "ControllerUnknown", problem));
     }
+    if let Some((reason, message)) = active.held() {
+        push(NewCondition::new("Held", true, reason, message));
+    }
     if let Some(panic) = &active.quarantine {
         let message = quarantined(panic, actual);
         push(NewCondition::new("Quarantined", true, "DecisionPanicked", message));

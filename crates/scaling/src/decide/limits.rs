@@ -115,7 +115,7 @@ pub(super) fn limit_rate(
 
 pub(super) fn clamp(policy: &Policy, decision: &mut Decision) {
     let limited = decision.limited;
-    decision.replicas = limited.clamp(policy.min_replicas, policy.max_replicas.max(policy.min_replicas));
+    decision.replicas = policy.clamp(limited);
     if decision.replicas > limited {
         decision.step(Stage::Clamp, limited, decision.replicas, Reason::Min);
     } else if decision.replicas < limited {

@@ -1,6 +1,6 @@
 //! The shared control plane, and what tests do with it.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{LazyLock, mpsc};
@@ -106,6 +106,34 @@ impl Controller {
             .spawn()
             .unwrap();
         Self { child }
+    }
+
+    /// One that writes nothing, whatever it is told about elections. What it logs is read.
+    pub(crate) fn recommending(group: &str) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(["controller", "--exit-with-stdin", "--recommend-only", "--lease-name", group])
+            .args(["--selector", &format!("{OWN_CONTROLLERS}={group}"), "--admin-address", "127.0.0.1:0"])
+            .env("KUBECONFIG", &TESTBED.kubeconfig)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+
+    /// Waits for a line of the log of one that is recommending.
+    pub(crate) async fn logged(&mut self, text: &str) -> String {
+        let stderr = self.child.stderr.take().unwrap();
+        let text = text.to_owned();
+        let find = move || {
+            let mut lines = std::io::BufReader::new(stderr).lines().map_while(Result::ok);
+            let found = lines.find(|line| line.contains(&text));
+            // Whoever writes to a pipe that nobody reads is ended or stands still.
+            std::thread::spawn(move || lines.for_each(drop));
+            found
+        };
+        let found = tokio::time::timeout(WITHIN, tokio::task::spawn_blocking(find)).await;
+        found.expect("it is logged in time").unwrap().expect("it is logged")
     }
 
     /// SIGKILL.

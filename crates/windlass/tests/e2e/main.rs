@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod fixture;
+mod holds;
 mod leadership;
 mod load;
 mod observability;

@@ -1,0 +1,148 @@
+//! Which pages of a target's pods are read, and what they brought.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use windlass_api::{PathRule, PodSource, PortRule, Source};
+use windlass_metrics::Wanted;
+use windlass_scaling::PodUid;
+use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
+
+use super::{Active, Key, Member};
+use crate::clock::Clock;
+
+/// Where outcomes of polls go.
+pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, PageId, Outcome) + Send + Sync>;
+
+/// Which page of which version of the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageId {
+    version: u32,
+    index: usize,
+}
+
+impl PageId {
+    /// The first page of a new autoscaler.
+    #[cfg(test)]
+    pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
+}
+
+/// Signals that are read from the same page.
+struct Page {
+    port: PortRule,
+    path: PathRule,
+    wanted: Arc<Wanted>,
+    signals: Vec<u8>,
+}
+
+/// The pages of one target, and who reads them.
+pub(super) struct Polling {
+    pages: Vec<Page>,
+    /// Raised when the pages change: a poll of before is of no use.
+    version: u32,
+    pollers: HashMap<(PodUid, usize), Poller>,
+    schedule: Schedule,
+}
+
+impl Polling {
+    pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
+        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), schedule }
+    }
+
+    /// Reads other pages from now on.
+    pub(super) fn replace(&mut self, sources: &[Source]) {
+        self.pollers.clear();
+        self.pages = pages(sources);
+        self.version += 1;
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.pollers.clear();
+    }
+
+    /// One poller per page of every ready pod of ours.
+    pub(super) fn sync(&mut self, members: &BTreeMap<PodUid, Member>, key: &Key, sink: &Sink) {
+        let polled = |member: &Member| member.counts() && member.entry.is_ready();
+        self.pollers.retain(|(uid, _), _| members.get(uid).is_some_and(polled));
+        for (&uid, member) in members.iter().filter(|(_, member)| polled(member)) {
+            let Some(address) = member.entry.address() else { continue };
+            for (index, page) in self.pages.iter().enumerate() {
+                if self.pollers.contains_key(&(uid, index)) {
+                    continue;
+                }
+                let endpoint = Endpoint {
+                    address: (address, page.port.of(&member.entry.pod)).into(),
+                    path: page.path.of(&member.entry.pod),
+                };
+                let (key, sink) = (key.clone(), Arc::clone(sink));
+                let page_id = PageId { version: self.version, index };
+                let report = move |outcome| sink(&key, uid, page_id, outcome);
+                let task = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
+                self.pollers.insert((uid, index), task);
+            }
+        }
+    }
+
+    /// The page, if it is still read.
+    fn page(&self, id: PageId) -> Option<&Page> {
+        self.pages.get(id.index).filter(|_| id.version == self.version)
+    }
+}
+
+impl Active {
+    /// Takes the outcome of a poll. Whether it brought a reading.
+    pub(crate) fn record(&mut self, uid: PodUid, page: PageId, outcome: Outcome, clock: &Clock) -> bool {
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(page)) else {
+            return false;
+        };
+        // A page that was under way while the ready pods changed is of before the change.
+        let taken = clock.at(outcome.asked);
+        match outcome.values {
+            Err(error) => {
+                member.silence = Some(error.to_string());
+                false
+            }
+            Ok(values) => {
+                member.silence = None;
+                let pairs = page.signals.iter().zip(values);
+                pairs.fold(false, |any, (&signal, value)| {
+                    let recorded = value.is_some_and(|value| {
+                        let since = clock.at(value.since);
+                        self.readings.record_over(uid, signal, value.value, since, taken)
+                    });
+                    recorded || any
+                })
+            }
+        }
+    }
+
+    /// How many pages are polled.
+    #[cfg(test)]
+    pub(crate) fn polls(&self) -> usize {
+        self.polling.pollers.len()
+    }
+}
+
+/// Sources on the same port and path share one poll.
+fn pages(sources: &[Source]) -> Vec<Page> {
+    let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
+    for (signal, source) in (0..).zip(sources) {
+        let Source::Pod(source) = source else { continue };
+        let same = |(known, _): &&mut (&PodSource, _)| known.port == source.port && known.path == source.path;
+        match grouped.iter_mut().find(same) {
+            Some((_, signals)) => signals.push(signal),
+            None => grouped.push((source, vec![signal])),
+        }
+    }
+    let metric = |signal: &u8| match &sources[usize::from(*signal)] {
+        Source::Pod(source) => Some(source.metric.clone()),
+        Source::Unsupported(_) => None,
+    };
+    let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
+        port: source.port,
+        path: source.path.clone(),
+        wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
+        signals,
+    };
+    grouped.into_iter().map(page).collect()
+}
