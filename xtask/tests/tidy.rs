@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of the workspace a crate may use; see ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("windlass-metrics", &[]),
     ("windlass-scaling", &["windlass-metrics"]),
     ("windlass-api", &["windlass-scaling", "windlass-metrics"]),
     ("windlass-scrape", &["windlass-metrics", "windlass-scaling"]),
     ("windlass-controller", &["windlass-api", "windlass-scrape", "windlass-scaling", "windlass-metrics"]),
+    ("windlass-conformance", &[]),
     ("windlass-engine-model", &[]),
     ("windlass-workload", &[]),
     ("windlass-testbed", &["windlass-engine-model", "windlass-workload", "windlass-metrics"]),
