@@ -389,6 +389,19 @@ async fn a_problem_is_announced_once() {
 }
 
 #[tokio::test]
+async fn a_spec_that_is_not_valid_is_announced_once_and_again_after_it_was_valid() {
+    let mut world = World::new();
+    world.asked();
+    let apply = |world: &mut World, min: u32| {
+        world.index.apply_autoscaler(autoscaler("a", min));
+        let told = world.asked();
+        told.into_iter().filter(|told| told.starts_with("InvalidBounds")).count()
+    };
+    let said = [20, 20, 1, 20].map(|min| apply(&mut world, min));
+    assert_eq!(said, [1, 0, 0, 1]);
+}
+
+#[tokio::test]
 async fn an_outage_is_announced_once_and_its_end_once() {
     let mut world = World::new();
     world.scale(1);

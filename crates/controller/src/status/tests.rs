@@ -99,7 +99,7 @@ impl World {
                 under_way: 0,
                 failed: 0,
                 limit: Duration::from_mins(15),
-                raised: false,
+                raised_from: None,
                 p99: None,
             },
             rollout: false,
