@@ -55,24 +55,13 @@ pub(super) struct Port {
 #[derive(Clone, Debug, Default, Deserialize)]
 struct Resources {
     #[serde(default)]
-    limits: BTreeMap<String, Amount>,
-}
-
-/// A quantity as text; whoever wrote the object may also have sent a number.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Amount {
-    Text(String),
-    Number(f64),
+    limits: BTreeMap<String, String>,
 }
 
 impl Container {
     /// How many cores it may use, if that is limited.
     pub(super) fn cpu_limit(&self) -> Option<f64> {
-        match self.resources.limits.get("cpu")? {
-            Amount::Text(text) => quantity::parse(text),
-            Amount::Number(cores) => Some(*cores),
-        }
+        quantity::parse(self.resources.limits.get("cpu")?)
     }
 }
 
