@@ -1,18 +1,16 @@
-//! `cargo xtask codegen`, `cargo xtask conformance`.
+//! `cargo xtask codegen` (or `docs`), `cargo xtask conformance`.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 
-const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
-
 fn main() -> anyhow::Result<ExitCode> {
     let task = std::env::args().nth(1);
     match task.as_deref() {
-        Some("codegen") => codegen(),
+        Some("codegen" | "docs") => codegen(),
         Some("conformance") => conformance(),
-        _ => bail!("usage: cargo xtask codegen|conformance"),
+        _ => bail!("usage: cargo xtask codegen|docs|conformance"),
     }
 }
 
@@ -22,15 +20,18 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Writes what is generated from code: the CRD.
+/// Writes what is generated from code: the CRD, the RBAC, the precedence table in the docs. The tests that compare them
+/// with the code know how.
 fn codegen() -> anyhow::Result<ExitCode> {
-    let output =
-        cargo().args(["run", "--quiet", "-p", "windlass", "--", "crd"]).stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        bail!("`windlass crd` failed ({})", output.status);
+    let status = cargo()
+        .args(["test", "--quiet", "--workspace", "--exclude", "windlass-bench", "--test", "manifests"])
+        .env("UPDATE_GENERATED", "1")
+        .stdout(Stdio::null())
+        .status()?;
+    if !status.success() {
+        bail!("`cargo test --test manifests` failed ({status})");
     }
-    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CRD), output.stdout)?;
-    println!("wrote {CRD}");
+    println!("wrote the CRD, the RBAC and the precedence table");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,7 +25,7 @@ pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
 };
 pub use resolve::{Resolved, TargetRef, resolve};
-pub use settings::{Origin, Setting};
+pub use settings::{Origin, Setting, precedence_table};
 pub use source::{PathRule, PodSource, PortRule, Source};
 pub use status::PodAutoscalerStatus;
 pub use validate::SpecError;

@@ -1,11 +1,15 @@
 //! Every setting that has a default, in one table: where it may be written, and what it may be.
 
+mod precedence;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::go;
 use crate::podautoscaler::{PodAutoscaler, PodAutoscalerSpec};
 use crate::warning::Warning;
+
+pub use precedence::precedence_table;
 
 /// Where a resolved number comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
