@@ -10,6 +10,8 @@ pub mod explain;
 mod go;
 mod holds;
 mod podautoscaler;
+mod quantity;
+pub mod rbac;
 mod resolve;
 pub mod rules;
 pub mod schedule;

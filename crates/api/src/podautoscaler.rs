@@ -23,9 +23,23 @@ use serde_json::Value;
 use crate::rules;
 use crate::status::PodAutoscalerStatus;
 
-/// A positive decimal without unit. The exponent is short, so that CEL's `double()` cannot overflow.
-const POSITIVE_NUMBER: &str =
-    r"self.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$') && double(self) > 0.0";
+/// A positive decimal without unit (the exponent is short, so that CEL's `double()` cannot overflow); or, of cpu and
+/// memory, a quantity with a suffix, which is positive if it has a digit that is.
+const SOURCE_VALUE: &str = "!has(self.targetValue) || \
+     (self.targetValue.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$') && \
+      double(self.targetValue) > 0.0) || \
+     (self.targetValue.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i)$') && \
+      self.targetValue.matches('[1-9]') && \
+      has(self.targetMetric) && self.targetMetric.lowerAscii() in ['cpu', 'memory'])";
+/// The same at the top of the spec, for entries in the shape of v0.1, which may name a metric of their own.
+const TOP_VALUE: &str = "!has(self.targetValue) || \
+     (self.targetValue.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$') && \
+      double(self.targetValue) > 0.0) || \
+     (self.targetValue.matches('^[+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i)$') && \
+      self.targetValue.matches('[1-9]') && \
+      ((has(self.targetMetric) && self.targetMetric.lowerAscii() in ['cpu', 'memory']) || \
+       (has(self.metricsSources) && self.metricsSources.exists(source, !has(source.metricSourceType) && \
+        has(source.metric) && source.metric.lowerAscii() in ['cpu', 'memory']))))";
 const PANIC_WITHIN_OBSERVE: &str = "(has(self.panicWindowSeconds) ? self.panicWindowSeconds : 60) <= \
      (has(self.observeWindowSeconds) ? self.observeWindowSeconds : 180)";
 const HAS_METRIC: &str = "(has(self.metricsSources) && size(self.metricsSources) > 0) || \
@@ -86,6 +100,7 @@ const DAYS: &str = "self.all(day, day.lowerAscii() in ['mon', 'tue', 'wed', 'thu
     validation = Rule::new(NO_ROLE_UNDER_HPA).message(rules::HPA_ROLE),
     validation = Rule::new(HAS_METRIC).message(rules::NO_METRIC),
     validation = Rule::new(LEGACY_ENTRIES_COMPLETE).message(rules::LEGACY_ENTRY),
+    validation = Rule::new(TOP_VALUE).message(rules::TARGET_VALUE),
     validation = Rule::new(SCHEDULES_MIN_WITHIN_MAX).message(rules::SCHEDULE_MIN_ABOVE_MAX)
 )]
 #[serde(rename_all = "camelCase")]
@@ -142,7 +157,6 @@ pub struct PodAutoscalerSpec {
 
     /// The target per replica in the shape of v0.1; metricsSources replaces it.
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new(POSITIVE_NUMBER).message(rules::TARGET_VALUE))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_value: Option<String>,
 
@@ -270,6 +284,7 @@ pub struct Schedule {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new(SOURCE_COMPLETE).message(rules::SOURCE_INCOMPLETE),
+    validation = Rule::new(SOURCE_VALUE).message(rules::TARGET_VALUE),
     validation = Rule::new(POD_COMPLETE).message(rules::POD_INCOMPLETE),
     validation = Rule::new(RESOURCE_KNOWN).message(rules::RESOURCE_METRIC),
     validation = Rule::new(RESOURCE_WITHOUT_ADDRESS).message(rules::RESOURCE_ADDRESS),
@@ -309,9 +324,8 @@ pub struct MetricSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_metric: Option<String>,
 
-    /// How much of it one replica should carry, a number greater than 0.
+    /// How much of it one replica should carry, a number greater than 0; for cpu and memory also as 500m or 1Gi.
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new(POSITIVE_NUMBER).message(rules::TARGET_VALUE))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_value: Option<String>,
 

@@ -37,9 +37,10 @@ pub const SOURCE_TYPE: &str =
     "metricSourceType must be pod, resource, custom, external, domain or prometheus";
 /// A current entry without metric or target.
 pub const SOURCE_INCOMPLETE: &str = "targetMetric and targetValue must be set";
-/// A target that is no positive number; quantities such as `100m` or `1Gi` are not numbers.
-pub const TARGET_VALUE: &str =
-    "targetValue must be a number greater than 0 without a unit, for example \"20\" or \"0.8\"";
+/// A target that is no positive number. Quantities such as `100m` or `1Gi` are taken for the two metrics that have units
+/// only; AIBrix takes them for none.
+pub const TARGET_VALUE: &str = "targetValue must be a number greater than 0 without a unit, for example \"20\" or \
+     \"0.8\"; only cpu and memory take a suffix, for example \"500m\" or \"1Gi\"";
 /// A pod source without its address.
 pub const POD_INCOMPLETE: &str = "metricSourceType pod needs port and path";
 /// No such port.

@@ -5,6 +5,7 @@ use windlass_metrics::{Catalogue, Kind, Metric, ResolveError};
 use windlass_scaling::SignalPolicy;
 
 use crate::podautoscaler::{MetricSource, PodAutoscalerSpec};
+use crate::quantity;
 use crate::settings::{Origin, Setting};
 use crate::source::{self, PathRule, PodSource, PortRule, Source};
 use crate::validate::{SpecError, set};
@@ -81,7 +82,7 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
             return None;
         }
     };
-    let written = source::parse_target(entry.value)?;
+    let written = quantity::target(entry.metric, entry.value)?;
     let target = match full_scale {
         Some(full) if written > full => {
             let target = written / 100.0 * full;

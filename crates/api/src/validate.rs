@@ -1,8 +1,8 @@
 //! The rules of the CRD once more, for objects that another CRD of the same name let in.
 
 use crate::podautoscaler::{MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec};
-use crate::rules;
-use crate::source::{parse_port, parse_target};
+use crate::source::parse_port;
+use crate::{quantity, rules};
 
 /// Why an object cannot be acted upon. The text says what is wrong, where, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,13 +137,17 @@ fn metrics(spec: &PodAutoscalerSpec, errors: &mut Vec<SpecError>) {
             sources.len()
         )));
     }
-    target_value("spec.targetValue", top.1, errors);
+    if sources.iter().all(|source| source.metric_source_type.is_some()) {
+        target_value("spec.targetValue", top.0, top.1, errors);
+    }
     for (at, source) in sources.iter().enumerate() {
         let path = format!("spec.metricsSources[{at}]");
-        if source.metric_source_type.is_none()
-            && (top.1.is_none() || set(source.metric.as_ref()).or(top.0).is_none())
-        {
-            errors.push(SpecError::Metrics(format!("{path}: {}", rules::LEGACY_ENTRY)));
+        if source.metric_source_type.is_none() {
+            let metric = set(source.metric.as_ref()).or(top.0);
+            if top.1.is_none() || metric.is_none() {
+                errors.push(SpecError::Metrics(format!("{path}: {}", rules::LEGACY_ENTRY)));
+            }
+            target_value("spec.targetValue", metric, top.1, errors);
         }
         metric_source(&path, source, errors);
     }
@@ -185,11 +189,16 @@ fn metric_source(path: &str, source: &MetricSource, errors: &mut Vec<SpecError>)
     if set(source.protocol_type.as_ref()).is_some_and(|protocol| !["http", "https"].contains(&protocol)) {
         broken(rules::PROTOCOL);
     }
-    target_value(&format!("{path}.targetValue"), source.target_value.as_deref(), errors);
+    target_value(&format!("{path}.targetValue"), metric, source.target_value.as_deref(), errors);
 }
 
-fn target_value(path: &str, value: Option<&str>, errors: &mut Vec<SpecError>) {
-    if let Some(value) = value.filter(|value| parse_target(value).is_none()) {
-        errors.push(SpecError::Metrics(format!("{path}: {} (found \"{value}\")", rules::TARGET_VALUE)));
+fn target_value(path: &str, metric: Option<&str>, value: Option<&str>, errors: &mut Vec<SpecError>) {
+    let metric = metric.unwrap_or_default();
+    if let Some(value) = value.filter(|value| quantity::target(metric, value).is_none()) {
+        let error = SpecError::Metrics(format!("{path}: {} (found \"{value}\")", rules::TARGET_VALUE));
+        // Several entries of v0.1 have this one value.
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
     }
 }
