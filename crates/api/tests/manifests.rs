@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use windlass_api::rbac::Rbac;
 use windlass_api::{PodAutoscaler, SpecError, crd, precedence_table, resolve};
 
 fn repository(path: &str) -> PathBuf {
@@ -51,6 +52,13 @@ fn check_generated(path: &str, generated: &str) {
 #[test]
 fn the_committed_crd_is_the_generated_one() {
     check_generated("config/crd/autoscaling.aibrix.ai_podautoscalers.yaml", &crd::yaml().unwrap());
+}
+
+#[test]
+fn the_committed_rbac_is_the_generated_one() {
+    let header = "# Generated from crates/api/src/rbac.rs; do not edit. The same, for other kinds or another namespace: \
+                  windlass rbac --help\n";
+    check_generated("config/rbac/rbac.yaml", &format!("{header}{}", Rbac::default().yaml()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod crd;
 mod demo;
 #[cfg(feature = "testbed")]
 mod load;
+mod rbac;
 #[cfg(feature = "testbed")]
 mod testbed;
 
@@ -27,6 +28,8 @@ enum Command {
     Controller(controller::Arguments),
     /// Print the `CustomResourceDefinition` of `PodAutoscaler`.
     Crd,
+    /// Print the rights the controller needs: Namespace, `ServiceAccount`, roles and their bindings.
+    Rbac(rbac::Arguments),
     /// A real control plane on loopback with simulated nodes and engines.
     #[cfg(feature = "testbed")]
     #[command(subcommand)]
@@ -47,6 +50,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
+        Command::Rbac(arguments) => rbac::run(arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,
         #[cfg(feature = "testbed")]

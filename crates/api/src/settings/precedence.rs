@@ -6,14 +6,22 @@ use super::{Algorithm, Id, Key, Row, TABLE};
 
 /// The precedence table as Markdown, as it is committed in `docs/podautoscaler.md`.
 pub fn precedence_table() -> String {
-    let mut table = "| setting | strategy | where, most specific first | default | must be |\n|---|---|---|---|---|\n"
-        .to_owned();
+    let mut table =
+        "| setting | strategy | where, most specific first | default | must be |\n|---|---|---|---|---|\n"
+            .to_owned();
     for row in &TABLE {
         line(&mut table, row.name, row.only, &places(row), &row.unit.written(row.default), row.must_be);
         if row.id == Id::MinReplicas {
             // Has no default, and so no row of its own.
             let places = format!("{SCHEDULE}`spec.maxReplicas`");
-            line(&mut table, "max replicas", None, &places, "required", "greater than 0, at least min replicas");
+            line(
+                &mut table,
+                "max replicas",
+                None,
+                &places,
+                "required",
+                "greater than 0, at least min replicas",
+            );
         }
     }
     table
