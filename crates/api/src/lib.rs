@@ -3,9 +3,12 @@
 //! Two stages. [`PodAutoscaler`] is what is written, [`resolve`] makes it into a [`Resolved`]: a
 //! [`Policy`](windlass_scaling::Policy) with all numbers, where each signal is read, where each number comes from,
 //! and a sentence for everything that its author may not expect. [`explain`] goes the other way: from a decision
-//! to sentences. [`crd`] is what the API server is told.
+//! to sentences. [`crd`] and [`rbac`] are what the API server is told. [`verify`] judges manifests, and [`differences`] says where
+//! an object fares otherwise than under AIBrix.
 
 pub mod crd;
+pub mod dialect;
+pub mod differences;
 pub mod explain;
 mod go;
 mod holds;
@@ -20,6 +23,7 @@ mod signals;
 mod source;
 pub mod status;
 mod validate;
+pub mod verify;
 mod warning;
 
 pub use holds::{Override, held};

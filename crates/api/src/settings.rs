@@ -440,6 +440,12 @@ pub(crate) fn is_annotation(key: &str) -> bool {
     TABLE.iter().flat_map(|row| row.keys).any(|known| matches!(known, Key::Annotation(name) if *name == key))
 }
 
+/// Whether this annotation is one of a tolerance.
+pub(crate) fn is_tolerance(key: &str) -> bool {
+    let tolerances = [Id::UpTolerance, Id::DownTolerance].map(|id| TABLE[id as usize].keys);
+    tolerances.into_iter().flatten().any(|known| known.name() == key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
