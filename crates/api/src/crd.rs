@@ -1,5 +1,7 @@
 //! The CRD as it is served and as it is committed.
 
+pub mod served;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::Value;

@@ -17,6 +17,7 @@ mod pod;
 mod pulse;
 mod reads;
 mod selector;
+mod served_crd;
 mod status;
 mod tasks;
 mod watches;
@@ -65,6 +66,7 @@ struct Shared {
     recommend_only: bool,
     journal: Journal,
     pulses: pulse::Pulses,
+    served_crd: served_crd::Finding,
 }
 
 /// Single reads of the API server at a time.
@@ -102,11 +104,13 @@ pub async fn run(
             recommend_only,
             journal: journal.clone(),
             pulses: pulse::Pulses::new(clock.now()),
+            served_crd: served_crd::Finding::default(),
         }
     });
     let mut running = JoinSet::new();
     running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared), options.selector));
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
+    running.spawn(served_crd::look(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
     if let Some(admin) = options.admin {

@@ -9,6 +9,7 @@ mod load;
 mod rbac;
 #[cfg(feature = "testbed")]
 mod testbed;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Command {
     Controller(controller::Arguments),
     /// Print the `CustomResourceDefinition` of `PodAutoscaler`.
     Crd,
+    /// Tell what would become of `PodAutoscaler`s: accepted or not, every number, what is unlike AIBrix. Writes nothing.
+    Verify(verify::Arguments),
     /// Print the rights the controller needs: Namespace, `ServiceAccount`, roles and their bindings.
     Rbac(rbac::Arguments),
     /// A real control plane on loopback with simulated nodes and engines.
@@ -50,6 +53,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
+        Command::Verify(arguments) => verify::run(arguments).await,
         Command::Rbac(arguments) => rbac::run(arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,

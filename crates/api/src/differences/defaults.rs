@@ -84,7 +84,7 @@ pub(super) fn compare(object: &PodAutoscaler, resolved: &Resolved, list: &mut Li
         }
     }
     if strategy == "HPA" {
-        for setting in setting("down window").filter(|setting| setting.origin != Origin::Default) {
+        if let Some(setting) = setting("down window").filter(|setting| setting.origin != Origin::Default) {
             let sentence =
                 format!("it writes 300 s whatever is asked for; here {} is written", setting.value);
             list.push(Against::Current, "down window", sentence);

@@ -46,6 +46,7 @@ pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
         "recommendOnly": shared.recommend_only,
         "leaseHolder": leadership.holder,
         "unsynced": index.unsynced(),
+        "servedCrd": shared.served_crd.sentence(),
         "targets": targets,
     })
 }

@@ -32,6 +32,7 @@ async fn serve(world: World, ago: Duration) -> (SocketAddr, Arc<Shared>) {
         journal: Journal::default(),
         pulses,
         recommend_only: false,
+        served_crd: crate::served_crd::Finding::default(),
     });
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().unwrap();
