@@ -83,7 +83,8 @@ pub(crate) async fn write_statuses(writer: Writer, shared: Arc<Shared>, stop: Ca
 impl Ledger {
     async fn write_changed(&mut self, writer: &Writer, shared: &Shared, last: bool) {
         let calls = self.changed(shared, last).into_iter().map(|change| async {
-            let outcome = writer.status(&change.key, change.over.as_deref(), &change.status).await;
+            let fitted = shared.served_crd.fitted(&change.status);
+            let outcome = writer.status(&change.key, change.over.as_deref(), &fitted).await;
             (change, outcome)
         });
         let mut outcomes = futures::stream::iter(calls).buffer_unordered(AT_A_TIME);
