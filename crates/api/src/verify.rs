@@ -6,8 +6,10 @@
 mod manifest;
 mod shape;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use windlass_scaling::Instant;
 
 use crate::dialect::{self, Dialect, dialects};
 use crate::differences::{Difference, differences};
@@ -44,6 +46,8 @@ pub struct Report {
     pub target: Option<String>,
     /// Every number and where it comes from.
     pub settings: Vec<SettingReport>,
+    /// The bounds in force by the clock; none without schedules.
+    pub in_force: Option<InForceReport>,
     /// What is ignored, unknown or read in another way than it is written.
     pub warnings: Vec<WarningReport>,
     /// What AIBrix would do otherwise.
@@ -79,6 +83,20 @@ pub struct SettingReport {
     pub origin: String,
 }
 
+/// The bounds in force by the clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InForceReport {
+    /// The schedule they come from; none: they are the object's own.
+    pub schedule: Option<String>,
+    /// Fewest replicas.
+    pub min_replicas: u32,
+    /// Most replicas.
+    pub max_replicas: u32,
+    /// Until when, as RFC 3339; none: for ever.
+    pub until: Option<String>,
+}
+
 /// Something that does not do what its author may expect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WarningReport {
@@ -97,7 +115,7 @@ impl Report {
         }
     }
 
-    fn of(origin: String, object: &Value) -> Self {
+    fn of(origin: String, object: &Value, now: Timestamp) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let mut report = Self {
             origin,
@@ -110,6 +128,7 @@ impl Report {
             dialect: String::new(),
             target: None,
             settings: Vec::new(),
+            in_force: None,
             warnings: Vec::new(),
             differences: Vec::new(),
         };
@@ -120,7 +139,7 @@ impl Report {
         if report.name.is_empty() {
             report.refuse("InvalidSpec", "metadata.name: is missing; name the object".to_owned());
         }
-        report.judge(object);
+        report.judge(object, now);
         report.accepted = report.errors.is_empty();
         report
     }
@@ -129,7 +148,7 @@ impl Report {
         self.errors.push(Problem { reason: reason.to_owned(), sentence });
     }
 
-    fn judge(&mut self, object: &Value) {
+    fn judge(&mut self, object: &Value, now: Timestamp) {
         let object: PodAutoscaler = match serde_json::from_value(object.clone()) {
             Ok(object) => object,
             Err(error) => {
@@ -137,7 +156,9 @@ impl Report {
                 if misfits.is_empty() {
                     misfits.push(format!("it cannot be read: {error}"));
                 }
-                misfits.into_iter().for_each(|sentence| self.refuse("InvalidSpec", sentence));
+                for sentence in misfits {
+                    self.refuse("InvalidSpec", sentence);
+                }
                 return;
             }
         };
@@ -145,14 +166,20 @@ impl Report {
         self.dialect = dialect::spoken(&spoken);
         self.dialects = spoken.into_iter().map(|(dialect, by)| Spoken { dialect, by }).collect();
         match resolve(&object) {
-            Ok(resolved) => self.tell(&object, &resolved),
+            Ok(mut resolved) => {
+                // An override may be over.
+                resolved.at(now, Instant::ZERO);
+                self.tell(&object, &resolved, now);
+            }
             Err(errors) => {
-                errors.iter().for_each(|error| self.refuse(error.reason(), error.to_string()));
+                for error in errors {
+                    self.refuse(error.reason(), error.to_string());
+                }
             }
         }
     }
 
-    fn tell(&mut self, object: &PodAutoscaler, resolved: &Resolved) {
+    fn tell(&mut self, object: &PodAutoscaler, resolved: &Resolved, now: Timestamp) {
         self.target = Some(resolved.target.to_string());
         let settings = resolved.settings.iter().map(|setting| SettingReport {
             name: setting.name.clone(),
@@ -165,13 +192,22 @@ impl Report {
             sentence: warning.sentence.clone(),
         });
         self.warnings = warnings.collect();
+        if !resolved.schedules.is_empty() {
+            let bounds = resolved.schedules.at(now);
+            self.in_force = Some(InForceReport {
+                schedule: bounds.schedule,
+                min_replicas: bounds.min_replicas,
+                max_replicas: bounds.max_replicas,
+                until: bounds.next_transition.map(|until| until.to_string()),
+            });
+        }
         self.differences = differences(object, resolved);
     }
 }
 
 /// Judges an object of a cluster, as it is stored there.
-pub fn stored(object: &Value) -> Report {
-    Report::of("cluster".to_owned(), object)
+pub fn stored(object: &Value, now: Timestamp) -> Report {
+    Report::of("cluster".to_owned(), object, now)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use windlass_api::differences::GENERAL;
 use windlass_api::verify::{Found, read};
@@ -137,7 +138,7 @@ fn files(path: &Path) -> Found {
 
 fn in_utf8(name: &str, text: &[u8]) -> Found {
     match std::str::from_utf8(text) {
-        Ok(text) => read(name, text.trim_start_matches('\u{feff}')),
+        Ok(text) => read(name, text.trim_start_matches('\u{feff}'), Timestamp::now()),
         Err(_) => unreadable(name, "not text in UTF-8"),
     }
 }

@@ -106,6 +106,13 @@ fn page(path: &str, source: &MetricSource, resolved: &Resolved, list: &mut List)
         list.push(Against::Current, format!("{path}.path"), sentence);
     }
     let field = format!("{path}.protocolType");
+    if set(source.protocol_type.as_ref()).is_none() {
+        list.push(
+            Against::Current,
+            &field,
+            "it refuses a pod source without protocolType; here http is meant",
+        );
+    }
     let unused = resolved.warnings.iter().any(|warning| warning.subject == field);
     if source.protocol_type.as_deref() == Some("https") && !unused {
         list.push(Against::Current, field, "it ignores protocolType and asks over http; here https is used");

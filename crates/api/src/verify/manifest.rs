@@ -1,5 +1,6 @@
 //! From the text of a file to its objects: several documents, lists, other kinds in between.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{GROUP, KIND, Report};
@@ -16,14 +17,16 @@ pub struct Found {
 }
 
 /// Reads YAML or JSON: any number of documents, objects of any kind, and lists of them. `source` names the text in
-/// sentences. What cannot be read does not keep the rest from being judged.
+/// sentences. What cannot be read does not keep the rest from being judged. `now` is for schedules and overrides.
 ///
 /// ```
-/// let found = windlass_api::verify::read("pa.yaml", "kind: ConfigMap\n---\nkind: [");
+/// let now = "2026-08-03T02:00:00Z".parse()?;
+/// let found = windlass_api::verify::read("pa.yaml", "kind: ConfigMap\n---\nkind: [", now);
 /// assert_eq!((found.reports.len(), found.others), (0, 1));
 /// assert!(found.unreadable[0].starts_with("pa.yaml:3: "));
+/// # Ok::<(), jiff::Error>(())
 /// ```
-pub fn read(source: &str, text: &str) -> Found {
+pub fn read(source: &str, text: &str, now: Timestamp) -> Found {
     let mut found = Found::default();
     let mut anything = false;
     for (first, document) in documents(text) {
@@ -35,7 +38,7 @@ pub fn read(source: &str, text: &str) -> Found {
             Ok(Value::Null) => {}
             Ok(object) => {
                 let line = first + leading(document);
-                sort(format!("{source}:{line}"), &object, &mut found);
+                sort(format!("{source}:{line}"), &object, now, &mut found);
             }
             Err(error) => {
                 let at = error.location().map_or(1, |location| location.line());
@@ -85,19 +88,19 @@ fn leading(document: &str) -> usize {
     document.lines().take_while(silent).count()
 }
 
-fn sort(origin: String, object: &Value, found: &mut Found) {
+fn sort(origin: String, object: &Value, now: Timestamp, found: &mut Found) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let (kind, version) = (text("kind"), text("apiVersion"));
     if !object.is_object() {
         found.unreadable.push(format!("{origin}: not a Kubernetes object; it must have apiVersion and kind"));
     } else if let Some(Value::Array(items)) = object.get("items").filter(|_| kind.ends_with("List")) {
         for (at, item) in items.iter().enumerate() {
-            sort(format!("{origin} items[{at}]"), item, found);
+            sort(format!("{origin} items[{at}]"), item, now, found);
         }
     } else if kind.is_empty() {
         found.unreadable.push(format!("{origin}: not a Kubernetes object; it has no kind"));
     } else if kind == KIND && (version.is_empty() || version.split('/').next() == Some(GROUP)) {
-        found.reports.push(Report::of(origin, object));
+        found.reports.push(Report::of(origin, object, now));
     } else {
         // Knative has a kind of this name, too.
         found.others += 1;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client, Resource};
@@ -42,7 +43,7 @@ pub(super) async fn read(namespace: Option<&str>) -> anyhow::Result<All> {
         for mut object in page.items {
             // Lists of one kind leave it out of their items.
             object.types = Some(kube::core::TypeMeta::resource::<PodAutoscaler>());
-            found.reports.push(stored(&serde_json::to_value(&object)?));
+            found.reports.push(stored(&serde_json::to_value(&object)?, Timestamp::now()));
         }
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => params = params.continue_token(&more),

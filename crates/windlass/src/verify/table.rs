@@ -52,6 +52,12 @@ fn object(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  scales: {target} by {}", report.strategy);
     }
     settings(text, report);
+    if let Some(bounds) = &report.in_force {
+        let by = bounds.schedule.as_ref().map_or("no schedule".to_owned(), |name| format!("schedule {name}"));
+        let until = bounds.until.as_ref().map_or(String::new(), |until| format!(", until {until}"));
+        let (min, max) = (bounds.min_replicas, bounds.max_replicas);
+        let _ = writeln!(text, "  in force now: {by}: {min} to {max} replicas{until}");
+    }
     list(
         text,
         "warnings",
