@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use windlass_api::rbac::Rbac;
+use windlass_api::verify::{Problem, read};
 use windlass_api::{PodAutoscaler, SpecError, crd, precedence_table, resolve};
 
 fn repository(path: &str) -> PathBuf {
@@ -128,5 +129,33 @@ fn invalid_objects_are_refused_with_the_same_sentence_as_by_the_api_server() {
         }
         let refusal = refusal(&yaml).unwrap_or_default();
         assert!(refusal.contains(expected), "{name}: {refusal:?} lacks {expected:?}");
+    }
+}
+
+/// What CEL cannot say: the API server lets it in, and the controller refuses it.
+#[test]
+fn what_only_the_controller_can_judge_is_refused_by_it() {
+    for (name, yaml) in files(&repository("crates/api/tests/fixtures/refused")) {
+        let expected = yaml.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+        let refusal = refusal(&yaml).unwrap_or_default();
+        assert!(refusal.contains(expected), "{name}: {refusal:?} lacks {expected:?}");
+    }
+}
+
+/// `windlass verify` tells what the API server would, of every object of the folders.
+#[test]
+fn verify_refuses_what_is_refused_and_nothing_else() {
+    for (folder, accepted) in [("valid", true), ("invalid", false), ("refused", false)] {
+        for (name, yaml) in files(&repository(&format!("crates/api/tests/fixtures/{folder}"))) {
+            let found = read(&name, &yaml, jiff::Timestamp::UNIX_EPOCH);
+            let [report] = &found.reports[..] else { panic!("{name}: {found:?}") };
+            let unsupported = report.errors.iter().all(|error| error.reason == "Unsupported");
+            assert_eq!(report.accepted || (accepted && unsupported), accepted, "{name}: {:?}", report.errors);
+            if !accepted {
+                let expected = yaml.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+                let said = |error: &Problem| error.sentence.contains(expected);
+                assert!(report.errors.iter().any(said), "{name}: {:?} lacks {expected:?}", report.errors);
+            }
+        }
     }
 }
