@@ -55,6 +55,11 @@ impl Write {
         (200..300).contains(&self.response_status.code)
     }
 
+    /// The status code of the answer; 0 if it is not known.
+    pub fn code(&self) -> u16 {
+        self.response_status.code
+    }
+
     /// Whether the client called itself so.
     pub fn is_by(&self, user_agent: &str) -> bool {
         self.user_agent.starts_with(user_agent)
@@ -83,6 +88,7 @@ mod tests {
         let events = parse(&format!("{line}\n{}", &line[..100]));
         let [event] = &events[..] else { panic!("{events:?}") };
         assert!(event.is_by("windlass/") && !event.is_by("kubectl/") && !event.succeeded());
+        assert_eq!(event.code(), 409);
         assert_eq!(
             (event.object_ref.resource.as_str(), event.object_ref.subresource.as_str()),
             ("deployments", "scale")

@@ -22,6 +22,7 @@ struct Testbed {
     kubectl: PathBuf,
     /// Where the shared controller tells of itself.
     admin: String,
+    audit_log: PathBuf,
 }
 
 static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
@@ -47,7 +48,12 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();
-            let testbed = Testbed { kubeconfig: plane.kubeconfig(), kubectl: plane.kubectl(), admin };
+            let testbed = Testbed {
+                kubeconfig: plane.kubeconfig(),
+                kubectl: plane.kubectl(),
+                admin,
+                audit_log: plane.audit_log(),
+            };
             sender.send(testbed).unwrap();
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -84,6 +90,12 @@ pub(crate) async fn windlass(arguments: &[&str]) -> Output {
         command.args(arguments).env("KUBECONFIG", &TESTBED.kubeconfig).output().unwrap()
     };
     tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// Where the testbed's kubeconfig and audit log are.
+pub(crate) async fn testbed_files() -> (PathBuf, PathBuf) {
+    let files = || (TESTBED.kubeconfig.clone(), TESTBED.audit_log.clone());
+    tokio::task::spawn_blocking(files).await.unwrap()
 }
 
 /// The label of a `PodAutoscaler` that is not the shared controller's.

@@ -6,11 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod coming_from_aibrix;
 mod fixture;
 mod holds;
 mod leadership;
 mod load;
 mod observability;
+mod rbac;
 mod requests;
 mod schedules;
+mod verify;
 mod walkthrough;

@@ -1,0 +1,97 @@
+//! `windlass verify` on files, directories, standard input and a cluster.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::fixture::{Namespace, autoscaler, root, windlass};
+
+/// Runs it in the root of the repository; gives the exit code and what it printed.
+fn verify(arguments: &[&str], input: &str) -> (i32, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_windlass"))
+        .arg("verify")
+        .args(arguments)
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_samples_are_accepted_and_told_in_full() {
+    let (code, table) = verify(&["-f", "config/samples/autoscaling_v1alpha1_mock_llama.yaml"], "");
+    for line in [
+        "ACCEPTED    default/podautoscaler-example-mock-llama  (config/samples/autoscaling_v1alpha1_mock_llama.yaml:2)",
+        "  dialect: AIBrix v0.1 (spec.targetMetric, spec.targetValue)",
+        "  scales: Deployment/llama2-70b by KPA",
+        "spec.maxReplicas",
+        "  - AIBrix v0.1 to v0.4: down window: its default is 30m",
+        "1 PodAutoscaler: 1 accepted, 0 refused; 0 other objects passed over, 0 parts unreadable",
+    ] {
+        assert!(table.contains(line), "{line:?} is not in\n{table}");
+    }
+    assert_eq!(code, 0);
+    // Two folders, one of them with other kinds only.
+    let (code, json) = verify(&["-f", "config/samples", "-f", "config/manager", "-o", "json"], "");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(code, 0, "{json:#}");
+    let accepted = json["podAutoscalers"].as_array().unwrap();
+    assert!(accepted.len() >= 4 && accepted.iter().all(|one| one["accepted"] == true), "{json:#}");
+    assert_eq!((&json["otherObjects"], &json["unreadable"]), (&Value::from(1), &Value::from([(); 0])));
+}
+
+#[test]
+fn mistakes_are_refused_and_others_go_on() {
+    let (code, json) = verify(&["-f", "crates/api/tests/fixtures", "-o", "json"], "");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(code, 1);
+    let unsupported = |error: &Value| error["reason"] == "Unsupported";
+    for report in json["podAutoscalers"].as_array().unwrap() {
+        let origin = report["origin"].as_str().unwrap();
+        let errors = report["errors"].as_array().unwrap();
+        let valid = origin.contains("/valid/");
+        assert_eq!(errors.iter().all(unsupported), valid, "{report:#}");
+    }
+    let text = "apiVersion: [\n---\nkind: PodAutoscaler\napiVersion: autoscaling.aibrix.ai/v1alpha1\n";
+    let (code, table) = verify(&["-f", "-", "-f", "no-such-file", "-f", "config/samples"], text);
+    assert_eq!(code, 1);
+    for line in [
+        "UNREADABLE  standard input:1: not YAML: ",
+        "UNREADABLE  no-such-file: cannot be read: No such file or directory",
+        "REFUSED       (standard input:3)",
+        "  - metadata.name: is missing; name the object [InvalidSpec]",
+        "1 refused; 0 other objects passed over, 2 parts unreadable",
+    ] {
+        assert!(table.contains(line), "{line:?} is not in\n{table}");
+    }
+    assert_eq!(verify(&["-f", "config/rbac"], "").0, 2, "nothing to judge");
+    assert_eq!(verify(&["-f", "-"], "").0, 2, "an empty file");
+    assert_eq!(verify(&[], "").0, 2, "no file is named");
+}
+
+#[tokio::test]
+async fn a_cluster_is_judged_and_its_crd() {
+    let namespace = Namespace::new("verify").await;
+    namespace.apply(&autoscaler("pa", "Deployment/engine", "KPA", (1, 10))).await;
+    // What CEL cannot say is in the cluster.
+    let text =
+        std::fs::read_to_string(root().join("crates/api/tests/fixtures/refused/schedule-timezone.yaml"));
+    namespace.apply(&text.unwrap()).await;
+    let output = windlass(&["verify", "--cluster", "--namespace", "verify", "-o", "json"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["servedCrd"], Value::Null, "{json:#}");
+    let accepted: Vec<_> = json["podAutoscalers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["accepted"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(accepted, [("pa", true), ("schedule-timezone", false)], "{json:#}");
+}
