@@ -20,6 +20,21 @@ fn check(annotations: &str, spec: &str, expected: &[&str], absent: &[&str]) {
     }
 }
 
+/// The same under HPA, which this version may refuse: what is compared is the object and what KPA makes of it.
+#[track_caller]
+fn under_hpa(annotations: &str, sources: &[String]) -> Vec<String> {
+    let spec = spec("KPA", sources);
+    let yaml = format!(
+        "apiVersion: autoscaling.aibrix.ai/v1alpha1\nkind: PodAutoscaler\n\
+         metadata: {{name: llama, annotations: {{{annotations}}}}}\n\
+         spec: {{scaleTargetRef: {{kind: Deployment, name: llama2-70b}}, maxReplicas: 10, {spec}}}"
+    );
+    let mut object: PodAutoscaler = serde_saphyr::from_str(&yaml).unwrap();
+    let resolved = resolve(&object).unwrap();
+    object.spec.scaling_strategy = "HPA".to_owned();
+    differences(&object, &resolved).iter().map(ToString::to_string).collect()
+}
+
 fn source(metric: &str, target: &str, more: &str) -> String {
     format!(
         "{{metricSourceType: pod, port: '8000', path: /metrics, targetMetric: {metric}, targetValue: '{target}'{more}}}"
@@ -160,4 +175,26 @@ fn schedules() {
         &[],
         &["spec.schedules"],
     );
+}
+
+#[test]
+fn horizontal_pod_autoscalers() {
+    let found = under_hpa(
+        "autoscaling.aibrix.ai/scale-down-cooldown-window: 10m",
+        &[
+            source("kv_util", "0.5", ", protocolType: http"),
+            "{metricSourceType: external, targetMetric: load, targetValue: '20'}".to_owned(),
+            "{metricSourceType: resource, targetMetric: cpu, targetValue: '50'}".to_owned(),
+        ],
+    );
+    let expected = [
+        "current AIBrix: down window: it writes 300 s whatever is asked for; here 10m is written",
+        "current AIBrix: spec.scalingStrategy: its HorizontalPodAutoscaler stays behind",
+        "current AIBrix: spec.metricsSources[0]: its HorizontalPodAutoscaler has the target without its fraction (0.5",
+        "current AIBrix: spec.metricsSources[1]: its HorizontalPodAutoscaler has a metric of type Pods",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found} is not {expected}");
+    }
 }
