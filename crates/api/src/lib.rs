@@ -3,12 +3,13 @@
 //! Two stages. [`PodAutoscaler`] is what is written, [`resolve`] makes it into a [`Resolved`]: a
 //! [`Policy`](windlass_scaling::Policy) with all numbers, where each signal is read, where each number comes from,
 //! and a sentence for everything that its author may not expect. [`explain`] goes the other way: from a decision
-//! to sentences. [`crd`] is what the API server is told.
+//! to sentences. [`hpa`] maps the strategy that the cluster carries out itself. [`crd`] is what the API server is told.
 
 pub mod crd;
 pub mod explain;
 mod go;
 mod holds;
+pub mod hpa;
 mod podautoscaler;
 mod resolve;
 pub mod rules;

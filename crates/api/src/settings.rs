@@ -56,11 +56,12 @@ pub(crate) enum Id {
     ActivationScale,
 }
 
-/// The strategies of our own.
+/// The strategies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Kpa,
     Apa,
+    Hpa,
 }
 
 impl Algorithm {
@@ -68,6 +69,7 @@ impl Algorithm {
         match self {
             Self::Kpa => "KPA",
             Self::Apa => "APA",
+            Self::Hpa => "HPA",
         }
     }
 }
@@ -311,7 +313,7 @@ impl Settings {
         let values = std::array::from_fn(|at| {
             let row = &TABLE[at];
             debug_assert_eq!(row.id as usize, at, "the table is in the order of its ids");
-            if row.only.is_none_or(|only| only == algorithm) {
+            if row.serves(algorithm) {
                 row.resolve(object, warnings)
             } else {
                 row.ignore(object, algorithm, warnings);
@@ -342,7 +344,7 @@ impl Settings {
         TABLE
             .iter()
             .zip(&self.values)
-            .filter(move |(row, _)| row.only.is_none_or(|only| only == algorithm))
+            .filter(move |(row, _)| row.serves(algorithm))
             .map(|(row, (value, origin))| Setting {
                 name: row.name.to_owned(),
                 value: row.unit.written(*value),
@@ -372,6 +374,12 @@ impl Settings {
 }
 
 impl Row {
+    /// Whether a strategy uses it. A HorizontalPodAutoscaler knows no activation.
+    fn serves(&self, algorithm: Algorithm) -> bool {
+        self.only.is_none_or(|only| only == algorithm)
+            && (algorithm != Algorithm::Hpa || self.id != Id::ActivationScale)
+    }
+
     fn resolve(&self, object: &PodAutoscaler, warnings: &mut Vec<Warning>) -> (f64, Origin) {
         let mut present =
             self.keys.iter().filter_map(|key| key.read(object, self.unit).map(|(text, v)| (key, text, v)));
@@ -411,13 +419,14 @@ impl Row {
             let used = || {
                 TABLE
                     .iter()
-                    .filter(|row| row.only.is_none_or(|only| only == algorithm))
+                    .filter(|row| row.serves(algorithm))
                     .any(|row| row.keys.iter().any(|other| other.name() == key.name()))
             };
             if let Some((text, _)) = key.read(object, self.unit)
                 && !used()
+                && !warnings.iter().any(|told| told.subject == key.name())
             {
-                let only = self.only.map_or("", Algorithm::name);
+                let only = self.only.map_or("KPA and APA", Algorithm::name);
                 warnings.push(Warning::new(
                     key.name(),
                     format!(

@@ -422,7 +422,7 @@ fn what_stops_scaling_is_an_error() {
         }
     };
     check(
-        &KPA.replace("KPA", "HPA"),
+        &KPA.replace("KPA", "XXA"),
         &[("Unsupported", "spec.scalingStrategy: HPA is not supported yet; use KPA or APA")],
     );
     check(
