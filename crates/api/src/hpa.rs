@@ -68,8 +68,8 @@ pub(crate) fn read(
 
 fn warn_of_zero(spec: &PodAutoscalerSpec, warnings: &mut Vec<Warning>) {
     let schedules = spec.schedules.iter().flatten().enumerate();
-    let schedules = schedules
-        .map(|(at, schedule)| (format!("spec.schedules[{at}].minReplicas"), schedule.min_replicas));
+    let schedules =
+        schedules.map(|(at, schedule)| (format!("spec.schedules[{at}].minReplicas"), schedule.min_replicas));
     for (field, min) in std::iter::once(("spec.minReplicas".to_owned(), spec.min_replicas)).chain(schedules) {
         if min == Some(0) {
             let sentence = "0 becomes 1: a HorizontalPodAutoscaler does not scale to zero; KPA and APA do";
@@ -98,11 +98,7 @@ pub(crate) fn warn_of_settings(resolved: &Resolved, warnings: &mut Vec<Warning>)
 
 /// The object that should be: its name, labels, owner and spec. `None`: there should be none, because the object only
 /// recommends, or because its strategy is another. `now` is the instant that [`Resolved::at`] was told last.
-pub fn desired(
-    object: &PodAutoscaler,
-    resolved: &Resolved,
-    now: Instant,
-) -> Option<HorizontalPodAutoscaler> {
+pub fn desired(object: &PodAutoscaler, resolved: &Resolved, now: Instant) -> Option<HorizontalPodAutoscaler> {
     let metrics = resolved.hpa.as_ref().filter(|_| resolved.policy.hold.mode != Mode::Recommend)?;
     let metadata = &object.metadata;
     Some(HorizontalPodAutoscaler {
@@ -147,7 +143,9 @@ fn bounds(resolved: &Resolved, now: Instant) -> (i32, i32) {
             let held = count(within_bounds(resolved, order.replicas));
             (held, held)
         }
-        None => (count(policy.min_replicas.max(1)), count(policy.max_replicas.max(policy.min_replicas).max(1))),
+        None => {
+            (count(policy.min_replicas.max(1)), count(policy.max_replicas.max(policy.min_replicas).max(1)))
+        }
     }
 }
 
@@ -194,7 +192,9 @@ pub fn held(resolved: &Resolved, now: Instant) -> Option<(&'static str, String)>
     match (policy.hold.mode, order) {
         (Mode::Paused, _) => Some((
             "Paused",
-            format!("paused by {MODE}: the HorizontalPodAutoscaler neither raises nor lowers, and has no bounds"),
+            format!(
+                "paused by {MODE}: the HorizontalPodAutoscaler neither raises nor lowers, and has no bounds"
+            ),
         )),
         (Mode::Recommend, _) => Some((
             "Recommend",
@@ -255,9 +255,18 @@ fn rules_agree(actual: Option<HPAScalingRules>, desired: Option<HPAScalingRules>
 fn metrics_agree(actual: &MetricSpec, desired: &MetricSpec) -> bool {
     let mut rewritten = actual.clone();
     let targets = [
-        (rewritten.resource.as_mut().map(|source| &mut source.target), desired.resource.as_ref().map(|source| &source.target)),
-        (rewritten.pods.as_mut().map(|source| &mut source.target), desired.pods.as_ref().map(|source| &source.target)),
-        (rewritten.external.as_mut().map(|source| &mut source.target), desired.external.as_ref().map(|source| &source.target)),
+        (
+            rewritten.resource.as_mut().map(|source| &mut source.target),
+            desired.resource.as_ref().map(|source| &source.target),
+        ),
+        (
+            rewritten.pods.as_mut().map(|source| &mut source.target),
+            desired.pods.as_ref().map(|source| &source.target),
+        ),
+        (
+            rewritten.external.as_mut().map(|source| &mut source.target),
+            desired.external.as_ref().map(|source| &source.target),
+        ),
     ];
     for (actual, desired) in targets {
         if let (Some(actual), Some(desired)) = (actual, desired) {

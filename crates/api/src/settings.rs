@@ -341,15 +341,13 @@ impl Settings {
 
     /// The provenance of what `algorithm` uses, in the order of the table.
     pub(crate) fn report(&self, algorithm: Algorithm) -> impl Iterator<Item = Setting> + '_ {
-        TABLE
-            .iter()
-            .zip(&self.values)
-            .filter(move |(row, _)| row.serves(algorithm))
-            .map(|(row, (value, origin))| Setting {
+        TABLE.iter().zip(&self.values).filter(move |(row, _)| row.serves(algorithm)).map(
+            |(row, (value, origin))| Setting {
                 name: row.name.to_owned(),
                 value: row.unit.written(*value),
                 origin: origin.clone(),
-            })
+            },
+        )
     }
 
     /// Knative's rule that the panic window is not the longer one; what was asked for stands before a default.

@@ -64,12 +64,18 @@ fn metric(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<MetricSpec, 
         )),
         (source_type, _) => {
             let metric = MetricIdentifier { name: name.to_owned(), selector: None };
-            let target = average(amount::milli(source::parse_target(entry.value).unwrap_or(1.0)), entry, warnings);
+            let target =
+                average(amount::milli(source::parse_target(entry.value).unwrap_or(1.0)), entry, warnings);
             if external {
                 let source = ExternalMetricSource { metric, target };
-                return Ok(MetricSpec { type_: "External".to_owned(), external: Some(source), ..MetricSpec::default() });
+                return Ok(MetricSpec {
+                    type_: "External".to_owned(),
+                    external: Some(source),
+                    ..MetricSpec::default()
+                });
             }
-            let served = "it is read under exactly this name from custom.metrics.k8s.io, which an adapter must serve";
+            let served =
+                "it is read under exactly this name from custom.metrics.k8s.io, which an adapter must serve";
             note_unused(entry, served, warnings);
             if source_type != Some("custom") {
                 note_scale(entry, warnings);
@@ -140,8 +146,11 @@ fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
     let written: Vec<&str> =
         fields.into_iter().filter(|(_, field)| set(field.as_ref()).is_some()).map(|(name, _)| name).collect();
     let Some((last, others)) = written.split_last() else { return };
-    let names =
-        if others.is_empty() { format!("{last} is") } else { format!("{} and {last} are", others.join(", ")) };
+    let names = if others.is_empty() {
+        format!("{last} is")
+    } else {
+        format!("{} and {last} are", others.join(", "))
+    };
     let sentence = format!("{names} ignored: a HorizontalPodAutoscaler reads {}, {instead}", entry.metric);
     warnings.push(Warning::new(&entry.path, sentence));
 }
