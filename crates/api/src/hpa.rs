@@ -14,7 +14,7 @@ use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
     HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use windlass_scaling::{Instant, Mode};
 
@@ -22,7 +22,7 @@ use crate::explain::within;
 use crate::holds::{HOLD_AT, MODE, OVERRIDE};
 use crate::podautoscaler::{PodAutoscaler, PodAutoscalerSpec};
 use crate::resolve::Resolved;
-use crate::settings::Setting;
+use crate::settings::{Origin, Setting};
 use crate::signals;
 use crate::validate::SpecError;
 use crate::warning::Warning;
@@ -85,7 +85,11 @@ pub(crate) fn warn_of_settings(resolved: &Resolved, warnings: &mut Vec<Warning>)
         let written = resolved.settings.iter().find(|setting| setting.name == name);
         if let Some(written) = written.filter(|_| window > LONGEST_WINDOW) {
             let sentence = "a HorizontalPodAutoscaler's window is at most 1h; 1h is used instead";
-            warnings.push(Warning::new(written.origin.to_string(), sentence));
+            let key = match written.origin {
+                Origin::Annotation(key) => key,
+                _ => name,
+            };
+            warnings.push(Warning::new(key, sentence));
         }
     }
     let ordered = policy.hold.order.map(|order| (HOLD_AT, order.replicas));
@@ -106,12 +110,17 @@ pub fn desired(object: &PodAutoscaler, resolved: &Resolved, now: Instant) -> Opt
             name: metadata.name.as_deref().map(name_of),
             namespace: metadata.namespace.clone(),
             labels: metadata.labels.clone(),
-            owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: object.controller_owner_ref(&()).map(|owner| vec![blocking(owner)]),
             ..ObjectMeta::default()
         },
         spec: Some(spec(resolved, metrics, now)),
         status: None,
     })
+}
+
+/// Who deletes in the foreground waits for what is owned.
+fn blocking(owner: OwnerReference) -> OwnerReference {
+    OwnerReference { block_owner_deletion: Some(true), ..owner }
 }
 
 fn spec(resolved: &Resolved, metrics: &[MetricSpec], now: Instant) -> HorizontalPodAutoscalerSpec {

@@ -136,7 +136,8 @@ mod tests {
             let (quantity, changed) = milli(value);
             let written = nanos(&quantity.0).unwrap() as f64 / NANO as f64;
             prop_assert!(!changed && (written - value).abs() <= 0.0005 + value * 1e-9, "{} of {value}", quantity.0);
-            prop_assert!(same(&quantity, &Quantity(format!("{}n", nanos(&quantity.0).unwrap()))));
+            let in_billionths = Quantity(format!("{}n", nanos(&quantity.0).unwrap()));
+            prop_assert!(same(&quantity, &in_billionths));
         }
 
         #[test]

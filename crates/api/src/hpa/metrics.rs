@@ -47,7 +47,7 @@ fn metric(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<MetricSpec, 
     let endpoint = set(entry.wire.endpoint.as_ref());
     let external = matches!(entry.source_type, Some("external" | "domain"));
     if let Some(resource) = (!external).then(|| resource_of(name)).flatten() {
-        note_unused(entry, "the kubelets measure it, by way of metrics.k8s.io", warnings);
+        note_unused(entry, "what the kubelets measure, by way of metrics.k8s.io", warnings);
         return Ok(resource_metric(resource, entry, warnings));
     }
     match (entry.source_type, endpoint) {
@@ -75,7 +75,7 @@ fn metric(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<MetricSpec, 
                 });
             }
             let served =
-                "it is read under exactly this name from custom.metrics.k8s.io, which an adapter must serve";
+                "what custom.metrics.k8s.io has under exactly this name, which an adapter must serve";
             note_unused(entry, served, warnings);
             if source_type != Some("custom") {
                 note_scale(entry, warnings);
@@ -151,7 +151,7 @@ fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
     } else {
         format!("{} and {last} are", others.join(", "))
     };
-    let sentence = format!("{names} ignored: a HorizontalPodAutoscaler reads {}, {instead}", entry.metric);
+    let sentence = format!("{names} ignored: of {} a HorizontalPodAutoscaler reads {instead}", entry.metric);
     warnings.push(Warning::new(&entry.path, sentence));
 }
 

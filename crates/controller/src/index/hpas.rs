@@ -81,7 +81,10 @@ impl Default for Hpas {
 
 impl Hpas {
     /// Those whose `scaleTargetRef` is this object, ours included.
-    #[expect(dead_code, reason = "for whoever looks for a second autoscaler of one target")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for whoever looks for a second autoscaler of one target")
+    )]
     pub(crate) fn of_target<'a>(
         &'a self,
         namespace: &'a str,

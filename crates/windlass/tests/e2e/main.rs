@@ -8,6 +8,7 @@
 mod bad_input;
 mod fixture;
 mod holds;
+mod hpa;
 mod leadership;
 mod load;
 mod observability;
