@@ -121,7 +121,7 @@ mod tests {
         check(milli(50.0), "50", false);
         check(milli(0.5), "500m", false);
         check(milli(0.8), "800m", false);
-        check(milli(1.2345), "1234m", false);
+        check(milli(1.2344), "1234m", false);
         check(milli(0.0001), "1m", true);
         check(milli(1e99), "9223372036854775", true);
         check(mebibytes(128.0), "128Mi", false);
