@@ -3,8 +3,8 @@
 //! Two stages. [`PodAutoscaler`] is what is written, [`resolve`] makes it into a [`Resolved`]: a
 //! [`Policy`](windlass_scaling::Policy) with all numbers, where each signal is read, where each number comes from,
 //! and a sentence for everything that its author may not expect. [`explain`] goes the other way: from a decision
-//! to sentences. [`crd`] and [`rbac`] are what the API server is told. [`verify`] judges manifests, and [`differences`] says where
-//! an object fares otherwise than under AIBrix.
+//! to sentences. [`hpa`] maps the strategy that the cluster carries out itself. [`crd`] and [`rbac`] are what the API
+//! server is told. [`verify`] judges manifests, and [`differences`] says where an object fares otherwise than under AIBrix.
 
 pub mod crd;
 pub mod dialect;
@@ -12,6 +12,7 @@ pub mod differences;
 pub mod explain;
 mod go;
 mod holds;
+pub mod hpa;
 mod podautoscaler;
 mod quantity;
 pub mod rbac;

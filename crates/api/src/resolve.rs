@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::autoscaling::v2::MetricSpec;
 use windlass_scaling::{ApaPolicy, Instant, KpaPolicy, Order, Policy, Strategy};
 
 use crate::holds::{self, Holds, Override};
+use crate::hpa;
 use crate::podautoscaler::PodAutoscaler;
 use crate::schedule::{self, Schedules};
 use crate::settings::{Algorithm, Id, Origin, Setting, Settings};
@@ -22,8 +24,11 @@ const BASE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Resolved {
     /// What is scaled; it is in the object's own namespace.
     pub target: TargetRef,
-    /// All numbers; the bounds are the object's own. An override is in force only after [`Resolved::at`].
+    /// All numbers; the bounds are the object's own. An override is in force only after [`Resolved::at`]. Of strategy HPA
+    /// it is bounds, rates, windows and hold alone: it has no signals, and is never decided on.
     pub policy: Policy,
+    /// Strategy HPA: what the HorizontalPodAutoscaler reads. `None`: the strategy is one of our own.
+    pub hpa: Option<Vec<MetricSpec>>,
     /// The bounds at every time.
     pub schedules: Schedules,
     /// A count that is ordered until a time of the wall clock.
@@ -102,12 +107,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     let algorithm = match spec.scaling_strategy.as_str() {
         "KPA" => Some(Algorithm::Kpa),
         "APA" => Some(Algorithm::Apa),
-        "HPA" => {
-            errors.push(SpecError::Unsupported(
-                "spec.scalingStrategy: HPA is not supported yet; use KPA or APA".to_owned(),
-            ));
-            None
-        }
+        "HPA" => Some(Algorithm::Hpa),
         _ => None,
     };
     let Some(algorithm) = algorithm.filter(|_| errors.is_empty()) else {
@@ -121,13 +121,15 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
         settings.count(Id::MinReplicas)..=spec.max_replicas.unsigned_abs(),
         &mut warnings,
     );
-    let signals = signals::of(spec, &mut warnings, &mut errors);
+    let is_hpa = algorithm == Algorithm::Hpa;
+    let (metrics, targets) =
+        if is_hpa { hpa::read(object, &mut warnings, &mut errors) } else { Default::default() };
+    let signals = if is_hpa { Vec::new() } else { signals::of(spec, &mut warnings, &mut errors) };
     if !errors.is_empty() {
         return Err(errors);
     }
     warning::of_metadata(object, &mut warnings);
     warning::of_spec(spec, &mut warnings);
-    warnings.sort_unstable();
 
     let mut report: Vec<Setting> = settings.report(algorithm).collect();
     report.push(Setting {
@@ -137,8 +139,9 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     });
     report.extend(holds.settings);
     report.extend(signals.iter().map(|signal| signal.target.clone()));
+    report.extend(targets);
     let (signals, sources) = signals.into_iter().map(|signal| (signal.policy, signal.source)).unzip();
-    Ok(Resolved {
+    let mut resolved = Resolved {
         target: target(object),
         policy: Policy {
             strategy: strategy(algorithm, &settings),
@@ -154,13 +157,20 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             base_interval: BASE_INTERVAL,
             hold: holds.hold,
         },
+        hpa: is_hpa.then_some(metrics),
         schedules,
         overriding: holds.overriding,
         says_over: false,
         sources,
-        warnings,
+        warnings: Vec::new(),
         settings: report,
-    })
+    };
+    if is_hpa {
+        hpa::warn_of_settings(&resolved, &mut warnings);
+    }
+    warnings.sort_unstable();
+    resolved.warnings = warnings;
+    Ok(resolved)
 }
 
 impl Resolved {
@@ -188,7 +198,8 @@ impl Resolved {
 
 fn strategy(algorithm: Algorithm, settings: &Settings) -> Strategy {
     match algorithm {
-        Algorithm::Kpa => Strategy::Kpa(KpaPolicy {
+        // Under HPA nobody asks.
+        Algorithm::Kpa | Algorithm::Hpa => Strategy::Kpa(KpaPolicy {
             stable_window: settings.span(Id::StableWindow),
             panic_window: settings.span(Id::PanicWindow),
             panic_threshold: settings.number(Id::PanicThreshold),

@@ -60,11 +60,12 @@ pub(crate) enum Id {
     ActivationScale,
 }
 
-/// The strategies of our own.
+/// The strategies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Kpa,
     Apa,
+    Hpa,
 }
 
 impl Algorithm {
@@ -72,6 +73,7 @@ impl Algorithm {
         match self {
             Self::Kpa => "KPA",
             Self::Apa => "APA",
+            Self::Hpa => "HPA",
         }
     }
 }
@@ -315,7 +317,7 @@ impl Settings {
         let values = std::array::from_fn(|at| {
             let row = &TABLE[at];
             debug_assert_eq!(row.id as usize, at, "the table is in the order of its ids");
-            if row.only.is_none_or(|only| only == algorithm) {
+            if row.serves(algorithm) {
                 row.resolve(object, warnings)
             } else {
                 row.ignore(object, algorithm, warnings);
@@ -343,15 +345,13 @@ impl Settings {
 
     /// The provenance of what `algorithm` uses, in the order of the table.
     pub(crate) fn report(&self, algorithm: Algorithm) -> impl Iterator<Item = Setting> + '_ {
-        TABLE
-            .iter()
-            .zip(&self.values)
-            .filter(move |(row, _)| row.only.is_none_or(|only| only == algorithm))
-            .map(|(row, (value, origin))| Setting {
+        TABLE.iter().zip(&self.values).filter(move |(row, _)| row.serves(algorithm)).map(
+            |(row, (value, origin))| Setting {
                 name: row.name.to_owned(),
                 value: row.unit.written(*value),
                 origin: origin.clone(),
-            })
+            },
+        )
     }
 
     /// Knative's rule that the panic window is not the longer one; what was asked for stands before a default.
@@ -376,6 +376,12 @@ impl Settings {
 }
 
 impl Row {
+    /// Whether a strategy uses it. A HorizontalPodAutoscaler knows no activation.
+    fn serves(&self, algorithm: Algorithm) -> bool {
+        self.only.is_none_or(|only| only == algorithm)
+            && (algorithm != Algorithm::Hpa || self.id != Id::ActivationScale)
+    }
+
     fn resolve(&self, object: &PodAutoscaler, warnings: &mut Vec<Warning>) -> (f64, Origin) {
         let mut present =
             self.keys.iter().filter_map(|key| key.read(object, self.unit).map(|(text, v)| (key, text, v)));
@@ -415,13 +421,14 @@ impl Row {
             let used = || {
                 TABLE
                     .iter()
-                    .filter(|row| row.only.is_none_or(|only| only == algorithm))
+                    .filter(|row| row.serves(algorithm))
                     .any(|row| row.keys.iter().any(|other| other.name() == key.name()))
             };
             if let Some((text, _)) = key.read(object, self.unit)
                 && !used()
+                && !warnings.iter().any(|told| told.subject == key.name())
             {
-                let only = self.only.map_or("", Algorithm::name);
+                let only = self.only.map_or("KPA and APA", Algorithm::name);
                 warnings.push(Warning::new(
                     key.name(),
                     format!(

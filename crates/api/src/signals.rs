@@ -1,5 +1,7 @@
 //! From `metricsSources`, or v0.1's fields at the top, to signals.
 
+use std::sync::LazyLock;
+
 use windlass_metrics::catalogue::SeriesType;
 use windlass_metrics::{Catalogue, Kind, Metric, ResolveError};
 use windlass_scaling::SignalPolicy;
@@ -19,15 +21,18 @@ pub(crate) struct Signal {
 }
 
 /// An entry of either shape, with everything that v0.1 writes elsewhere filled in.
-struct Entry<'a> {
-    path: String,
-    metric: &'a str,
-    value: &'a str,
-    value_path: String,
+pub(crate) struct Entry<'a> {
+    pub(crate) path: String,
+    pub(crate) metric: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) value_path: String,
     /// Absent in an entry of v0.1.
-    source_type: Option<&'a str>,
-    wire: &'a MetricSource,
+    pub(crate) source_type: Option<&'a str>,
+    pub(crate) wire: &'a MetricSource,
 }
+
+/// What an entry of the shape of v0.1 that is written at the top has of a source.
+static NOWHERE: LazyLock<MetricSource> = LazyLock::new(MetricSource::default);
 
 /// The signals of a spec that is valid, in the order it names them.
 pub(crate) fn of(
@@ -35,6 +40,11 @@ pub(crate) fn of(
     warnings: &mut Vec<Warning>,
     errors: &mut Vec<SpecError>,
 ) -> Vec<Signal> {
+    entries(spec, warnings).iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
+}
+
+/// All entries of a spec that is valid, of either shape.
+pub(crate) fn entries<'a>(spec: &'a PodAutoscalerSpec, warnings: &mut Vec<Warning>) -> Vec<Entry<'a>> {
     let wire = spec.metrics_sources.as_deref().unwrap_or_default();
     if !wire.is_empty() && wire.iter().all(|source| source.metric_source_type.is_some()) {
         for (field, value) in
@@ -45,14 +55,12 @@ pub(crate) fn of(
             }
         }
     }
-    let nowhere = MetricSource::default();
-    let entries: Vec<Entry<'_>> = if wire.is_empty() {
-        entry(spec, "spec".to_owned(), &nowhere).into_iter().collect()
+    if wire.is_empty() {
+        entry(spec, "spec".to_owned(), &NOWHERE).into_iter().collect()
     } else {
         let path = |at| format!("spec.metricsSources[{at}]");
         wire.iter().enumerate().filter_map(|(at, source)| entry(spec, path(at), source)).collect()
-    };
-    entries.iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
+    }
 }
 
 fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) -> Option<Entry<'a>> {

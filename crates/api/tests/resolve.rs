@@ -422,10 +422,6 @@ fn what_stops_scaling_is_an_error() {
         }
     };
     check(
-        &KPA.replace("KPA", "HPA"),
-        &[("Unsupported", "spec.scalingStrategy: HPA is not supported yet; use KPA or APA")],
-    );
-    check(
         &format!("{KPA}\nsubTargetSelector: {{roleName: prefill}}"),
         &[(
             "Unsupported",

@@ -8,6 +8,7 @@ use windlass_scaling::Instant;
 
 use crate::autoscaler::{Active, FAILED_GET_SCALE};
 use crate::clock::Clock;
+use crate::hpa::{FAILED_GET_HPA, FAILED_UPDATE_HPA, HPA_NOT_OURS, Native};
 use crate::outages::Change;
 use crate::pace::Pace;
 
@@ -37,19 +38,20 @@ impl Told {
     /// The conditions of the object say what was told: they are written by whoever tells.
     pub(crate) fn of(object: &PodAutoscaler) -> Self {
         let conditions = || object.status.iter().flat_map(|status| &status.conditions);
-        let message = |type_: &str, reason: &str| {
-            let known =
-                conditions().find(|condition| condition.type_ == type_ && condition.reason == reason)?;
+        let message = |type_: &str, reasons: &[&str]| {
+            let known = conditions()
+                .find(|condition| condition.type_ == type_ && reasons.contains(&condition.reason.as_str()))?;
             Some(known.message.clone())
         };
         let invalid =
             conditions().find(|condition| condition.type_ == "ValidSpec" && condition.status == "False");
+        let problems = [FAILED_GET_SCALE, FAILED_GET_HPA, FAILED_UPDATE_HPA, HPA_NOT_OURS];
         Self {
             pace: Pace::new(BURST, INTERVAL),
             invalid: invalid.map(|condition| condition.message.clone()),
-            problem: message("AbleToScale", FAILED_GET_SCALE),
-            warnings: message("PolicyWarnings", "ReadWithWarnings"),
-            quarantined: message("Quarantined", "DecisionPanicked").is_some(),
+            problem: message("AbleToScale", &problems),
+            warnings: message("PolicyWarnings", &["ReadWithWarnings"]),
+            quarantined: message("Quarantined", &["DecisionPanicked"]).is_some(),
         }
     }
 
@@ -104,6 +106,28 @@ impl Told {
 /// All that is wrong with a spec.
 pub(crate) fn sentence(errors: &[SpecError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Told {
+    /// What is new of what stands, of an object of strategy HPA.
+    pub(crate) fn news_of_native(&mut self, native: &Native) -> Vec<Announcement> {
+        self.invalid = None;
+        let mut news = Vec::new();
+        let mut warn = |reason, note: &str| {
+            news.push(Announcement { type_: EventType::Warning, reason, note: note.to_owned() });
+        };
+        let problem = native.problem.as_ref();
+        if let Some(problem) = problem.filter(|problem| self.problem.as_ref() != Some(&problem.message)) {
+            warn(problem.reason, &problem.message);
+        }
+        self.problem = problem.map(|problem| problem.message.clone());
+        if let Some(warnings) = native.warnings.as_ref().filter(|told| self.warnings.as_ref() != Some(*told))
+        {
+            warn("PolicyWarnings", warnings);
+        }
+        self.warnings.clone_from(&native.warnings);
+        news
+    }
 }
 
 /// Why nothing is decided any more, and what to do.

@@ -16,7 +16,7 @@ use kube::ResourceExt;
 use kube::core::ApiResource;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
-use windlass_api::{PodAutoscaler, Resolved, Source, SpecError};
+use windlass_api::{PodAutoscaler, Resolved, Source};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
@@ -24,10 +24,12 @@ use windlass_scrape::Schedule;
 
 use crate::announce::Told;
 use crate::clock::Clock;
+use crate::hpa::{Handover, NotDecided};
 use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::outages::{Changes, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
+pub(crate) use by_the_clock::look_at_schedules;
 use holding::Holding;
 use polling::Polling;
 pub(crate) use polling::{PageId, Sink};
@@ -35,7 +37,7 @@ pub(crate) use writing::ScaleRequest;
 use writing::Writing;
 
 /// A target is decided at least this often.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// Routers and engines learn of a pod that became ready a little later than we do: until then its load is counted at
 /// its neighbours as well. A round begins after this.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -126,6 +128,8 @@ pub(crate) struct Active {
     /// A decision panicked: the target is held until its spec changes.
     pub(crate) quarantine: Option<String>,
     pub(crate) write_problem: Option<String>,
+    /// Whether a HorizontalPodAutoscaler of a former strategy is out of the way.
+    pub(crate) handover: Handover,
     /// What its author may not expect, in one line.
     pub(crate) warnings: Option<String>,
     pub(crate) outages: Outages,
@@ -150,7 +154,8 @@ pub(crate) struct Active {
 /// A PodAutoscaler as it stands in the cluster.
 pub(crate) struct Autoscaler {
     pub(crate) object: Arc<PodAutoscaler>,
-    pub(crate) state: Result<Box<Active>, Vec<SpecError>>,
+    /// Decided here; or why not.
+    pub(crate) state: Result<Box<Active>, NotDecided>,
     pub(crate) history: VecDeque<ScalingRecord>,
     /// The history is our own. Until we scaled, the object's status knows best: another may lead, or have led a moment ago.
     pub(crate) remembers: bool,
@@ -170,7 +175,7 @@ impl Active {
                 &resolved.sources,
                 Schedule { interval: resolved.policy.base_interval, origin },
             ),
-            warnings: warnings(&resolved),
+            warnings: warnings_of(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
             awaiting_since: None,
@@ -183,6 +188,7 @@ impl Active {
             decided_at: now,
             quarantine: None,
             write_problem: None,
+            handover: Handover::default(),
             in_force: None,
             transition_at: None,
             readings: Readings::default(),
@@ -210,7 +216,7 @@ impl Active {
             self.memory = Memory::new(&resolved.policy);
             self.decision = Decision::default();
         }
-        self.warnings = warnings(&resolved);
+        self.warnings = warnings_of(&resolved);
         self.resolved = resolved;
         (self.in_force, self.transition_at) = (None, None);
     }
@@ -375,7 +381,7 @@ fn ready(pods: &[Pod]) -> Vec<PodUid> {
 }
 
 /// What its author may not expect, in one line.
-fn warnings(resolved: &Resolved) -> Option<String> {
+pub(crate) fn warnings_of(resolved: &Resolved) -> Option<String> {
     let unsupported = resolved.sources.iter().filter_map(|source| match source {
         Source::Unsupported(why) => Some(why.clone()),
         Source::Pod(_) => None,

@@ -1,6 +1,7 @@
 //! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
 //! writes, each of which ends in the decisions that follow from it.
 
+mod hpas;
 mod pods;
 mod telling;
 mod term;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
-use windlass_api::{PodAutoscaler, resolve};
+use windlass_api::{PodAutoscaler, Resolved, resolve};
 use windlass_scaling::{Instant, Mode, PodUid};
 use windlass_scrape::Outcome;
 
@@ -21,8 +22,10 @@ use crate::autoscaler::{
     Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
 };
 use crate::clock::Clock;
+use crate::hpa::{HpaRequest, Native, NotDecided};
 use crate::journal::{Entry, Journal, Polled, SpecInvalid};
 use crate::pod::{ControllerRef, PodEntry};
+use hpas::Hpas;
 use term::{Phase, history_of};
 
 /// What others have to do after a change of the index.
@@ -34,6 +37,8 @@ pub(crate) enum Task {
     ReadScale(Key),
     /// Find out who controls this object.
     ReadOwner { namespace: String, object: ControllerRef },
+    /// Create, update or remove a HorizontalPodAutoscaler.
+    Hpa(Box<HpaRequest>),
     /// Write a decision.
     Scale(Box<ScaleRequest>),
     /// Record an event about this object.
@@ -72,6 +77,7 @@ pub(crate) struct Index {
     pods: HashMap<String, HashMap<PodUid, PodEntry>>,
     kinds: HashMap<GroupVersionKind, Kind>,
     owners: HashMap<String, pods::Owner>,
+    pub(crate) hpas: Hpas,
     due: BTreeSet<(Instant, Key)>,
     sink: Sink,
     tasks: Box<dyn Fn(Task) + Send>,
@@ -91,6 +97,7 @@ impl Index {
             pods: HashMap::new(),
             kinds: HashMap::new(),
             owners: HashMap::new(),
+            hpas: Hpas::default(),
             due: BTreeSet::new(),
             sink,
             tasks,
@@ -129,6 +136,9 @@ impl Index {
             }
             known => {
                 self.status_due.insert(key.clone());
+                if known.is_none() {
+                    self.note_former_strategy(&key, &object);
+                }
                 self.read_spec(&key, object, known)
             }
         };
@@ -145,13 +155,19 @@ impl Index {
         let remembers = history.is_some();
         let history = history.unwrap_or_else(|| history_of(&object));
         let resolved = resolve(&object).map(|mut resolved| {
-            if self.recommend_only {
+            // Of a HorizontalPodAutoscaler it is told what would be done.
+            if self.recommend_only && resolved.hpa.is_none() {
                 let mode = &mut resolved.policy.hold.mode;
                 *mode = (*mode).max(Mode::Recommend);
             }
             resolved
         });
-        let state = resolved.map(|resolved| match active {
+        let now = self.clock.now();
+        let native = |resolved| NotDecided::Native(Box::new(Native::new(resolved, now)));
+        let own = |resolved: Resolved| {
+            if resolved.hpa.is_some() { Err(native(resolved)) } else { Ok(resolved) }
+        };
+        let state = resolved.map_err(NotDecided::Invalid).and_then(own).map(|resolved| match active {
             Some(mut active) if active.resolved.target == resolved.target => {
                 active.adapt(resolved);
                 active.refresh_facts(key, self.phase.leads().then_some(&self.sink), self.clock.now());
@@ -174,7 +190,8 @@ impl Index {
                     (self.tasks)(Task::ReadScale(key.clone()));
                 }
             }
-            Err(errors) => {
+            Err(NotDecided::Native(_)) => {}
+            Err(NotDecided::Invalid(errors)) => {
                 SpecInvalid { key, errors: &announce::sentence(errors) }.record(&self.journal);
             }
         }
@@ -188,6 +205,7 @@ impl Index {
             self.due.remove(&(due, key.clone()));
         }
         self.status_due.remove(key);
+        self.hpas.forget_autoscaler(key);
         self.journal.forget(&key.namespace, &key.name);
     }
 
@@ -381,11 +399,13 @@ impl Index {
             return;
         }
         let now = self.clock.now();
+        let handover = self.hand_over(key, now);
         let Some(autoscaler) = self.autoscalers.get_mut(key) else { return };
         if let Some(due) = autoscaler.due.take() {
             self.due.remove(&(due, key.clone()));
         }
-        let Ok(active) = &mut autoscaler.state else { return self.tell(key, now) };
+        let Ok(active) = &mut autoscaler.state else { return self.follow_hpa(key, now) };
+        active.handover = handover;
         if autoscaler.history.back().is_some_and(|last| last.success && last.new_scale == 0) {
             active.lowered_to_zero();
         }
@@ -395,6 +415,7 @@ impl Index {
         self.due.insert((due, key.clone()));
         self.status_due.insert(key.clone());
         if let Some(request) = request {
+            self.hpas.scale_write_began(key);
             (self.tasks)(Task::Scale(Box::new(request)));
         }
         self.tell(key, now);
@@ -416,6 +437,7 @@ impl Index {
     /// The autoscaler's own state, to note the end of a write.
     pub(crate) fn after_write(&mut self, key: &Key, note: impl FnOnce(&mut Autoscaler, Instant)) {
         let now = self.clock.now();
+        self.hpas.scale_write_ended(key);
         if let Some(autoscaler) = self.autoscalers.get_mut(key) {
             note(autoscaler, now);
             // Also when nothing is decided any more: the last status tells of the last change.

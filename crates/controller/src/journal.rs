@@ -10,8 +10,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub(crate) use entries::{
-    Decided, EventHeldBack, EventRecorded, Held, NotScaled, NotScaledBecause, ObjectUnreadable, OutageBegan,
-    OutageEnded, Polled, Quarantined, Requested, Scaled, SpecInvalid, StatusWritten, Verb, WatchFailed,
+    Decided, EventHeldBack, EventRecorded, Held, HpaNotWritten, HpaRecommended, HpaWritten, NotScaled,
+    NotScaledBecause, ObjectUnreadable, OutageBegan, OutageEnded, Polled, Quarantined, Requested, Scaled,
+    SpecInvalid, StatusWritten, Verb, WatchFailed,
 };
 
 /// Something that happened.

@@ -7,6 +7,7 @@ mod admin;
 mod announce;
 mod autoscaler;
 mod clock;
+mod hpa;
 mod index;
 mod journal;
 mod leadership;
@@ -52,6 +53,9 @@ pub struct Options {
     /// Only recommend: nothing is written, not even a status, an event or a Lease. It leads from the start, whatever
     /// the election, and may run beside another autoscaler.
     pub recommend_only: bool,
+    /// How long the controller of a HorizontalPodAutoscaler may still write after it is gone: kube-controller-manager's
+    /// `--horizontal-pod-autoscaler-sync-period`; its default of 15 s, if none.
+    pub hpa_sync_period: Option<Duration>,
     /// Where it tells of itself; nowhere, if none.
     pub admin: Option<Admin>,
 }
@@ -97,7 +101,11 @@ pub async fn run(
         // The receiver lives as long as the controller: a task that cannot be sent is of a controller that has ended.
         let ask = Box::new(move |task| drop(requests.send(task)));
         Shared {
-            index: Mutex::new(Index::new(clock, sink, ask, journal.clone()).recommending(recommend_only)),
+            index: Mutex::new(
+                Index::new(clock, sink, ask, journal.clone())
+                    .recommending(recommend_only)
+                    .with_hpa_sync_period(options.hpa_sync_period),
+            ),
             clock,
             reads: Semaphore::new(READS_AT_A_TIME),
             leadership: leadership.clone(),
@@ -111,6 +119,7 @@ pub async fn run(
     running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared), options.selector));
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
     running.spawn(served_crd::look(client.clone(), Arc::clone(&shared)));
+    running.spawn(hpa::watch_hpas(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
     if let Some(admin) = options.admin {

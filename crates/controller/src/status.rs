@@ -4,6 +4,7 @@
 
 mod conditions;
 mod essence;
+mod hpa;
 mod text;
 
 use std::collections::HashMap;

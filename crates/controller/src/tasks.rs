@@ -19,7 +19,7 @@ use crate::index::Task;
 use crate::journal::{Entry, NotScaled, NotScaledBecause, Scaled};
 use crate::pulse::Loop;
 use crate::write::{WriteError, Writer};
-use crate::{Shared, reads, watches};
+use crate::{Shared, hpa, reads, watches};
 
 /// The longest sleep between two looks at what is due: a wake-up set meanwhile may be this late.
 const IDLE: Duration = Duration::from_millis(100);
@@ -87,13 +87,16 @@ pub(crate) async fn perform(
                 running.spawn(reads::read_owner(client, shared, namespace, object));
             }
             // Decided in a term that is over.
-            Some(Task::Scale(_)) if !shared.index.lock().leads() => {}
+            Some(Task::Scale(_) | Task::Hpa(_)) if !shared.index.lock().leads() => {}
             Some(Task::Announce(told)) => {
                 let writer = writer.clone();
                 running.spawn(under_way.track_future(async move {
                     let (about, announcement) = *told;
                     writer.event(about, announcement).await;
                 }));
+            }
+            Some(Task::Hpa(request)) => {
+                running.spawn(under_way.track_future(hpa::carry_out(writer.clone(), shared, *request)));
             }
             Some(Task::Scale(request)) => {
                 running.spawn(under_way.track_future(scale(writer.clone(), shared, *request)));

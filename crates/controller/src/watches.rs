@@ -45,12 +45,12 @@ pub fn with_timeouts(mut config: kube::Config) -> kube::Config {
     config
 }
 
-fn watching() -> watcher::Config {
+pub(crate) fn watching() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_TIMEOUT)
 }
 
 /// Follows a watch for ever; errors are logged and retried with back-off by the watcher. Nothing happening is no standstill.
-async fn follow<K>(
+pub(crate) async fn follow<K>(
     what: &str,
     shared: &Shared,
     pulse: Option<Loop>,

@@ -1,6 +1,8 @@
-//! Every write to the API server: replicas, status, events, the Lease. Nothing else in the product writes.
+//! Every write to the API server: replicas, HorizontalPodAutoscalers, status, events, the Lease. Nothing else in the product writes.
 //!
 //! All but the Lease are the leader's alone: a write is begun only if its time-out ends before the term does.
+
+mod hpa;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -38,8 +40,8 @@ pub(crate) enum WriteError {
     /// What was written is not what was asked for.
     #[error("the API server made it {0}")]
     Altered(u32),
-    /// The target was deleted and created anew.
-    #[error("the target is another object of the same name now")]
+    /// The object was deleted and created anew, or is somebody else's.
+    #[error("another object has its name now")]
     Replaced,
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
@@ -54,6 +56,11 @@ impl WriteError {
     /// Whether the object changed since it was read.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
+    }
+
+    /// Whether there is no such object.
+    pub(crate) fn is_absence(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 404)
     }
 }
 

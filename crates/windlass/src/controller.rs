@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// What would be done is in the log, in /metrics and in /debug/state. There is no election then.
     #[arg(long)]
     recommend_only: bool,
+    /// kube-controller-manager's `--horizontal-pod-autoscaler-sync-period`: how long a HorizontalPodAutoscaler that is gone
+    /// may still have a write under way, so that strategies KPA and APA take over after it.
+    #[arg(long, default_value = "15s", value_parser = span)]
+    hpa_sync_period: Duration,
     /// Where /metrics, /livez, /readyz and /debug/state are answered; "" for nowhere.
     #[arg(long, default_value = "127.0.0.1:8080")]
     admin_address: String,
@@ -139,7 +143,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
-    let options = Options { election, selector: arguments.selector, recommend_only, admin };
+    let options = Options {
+        election,
+        selector: arguments.selector,
+        recommend_only,
+        hpa_sync_period: Some(arguments.hpa_sync_period),
+        admin,
+    };
     windlass_controller::run(client, options, shutdown).await?;
     tracing::info!("controller stopped");
     Ok(())

@@ -10,6 +10,7 @@ use windlass_scaling::{Capacity, Health, Strategy};
 
 use crate::Shared;
 use crate::autoscaler::{Active, Key};
+use crate::hpa::{Native, NotDecided};
 use crate::leadership::Leadership;
 
 #[derive(Debug)]
@@ -61,9 +62,10 @@ impl Figures {
         leadership.leading &= !shared.recommend_only;
         let now = shared.clock.now();
         let index = shared.index.lock();
-        let active = index.autoscalers.iter().filter_map(|(key, autoscaler)| {
-            let active = autoscaler.state.as_ref().ok()?;
-            active.scale.is_ok().then(|| Target::of(key, active, now))
+        let active = index.autoscalers.iter().filter_map(|(key, autoscaler)| match &autoscaler.state {
+            Ok(active) => active.scale.is_ok().then(|| Target::of(key, active, now)),
+            Err(NotDecided::Native(native)) => Target::of_hpa(key, native),
+            Err(NotDecided::Invalid(_)) => None,
         });
         Snapshot { targets: active.collect(), pods: index.known_pods(), leadership }
     }
@@ -77,17 +79,12 @@ impl Target {
             Strategy::Apa(_) => "APA",
         };
         let (desired, actual) = (active.decision.replicas, active.facts.spec_replicas);
-        let reason = match desired.cmp(&actual) {
-            std::cmp::Ordering::Greater => format!("{} above target", algorithm.to_lowercase()),
-            std::cmp::Ordering::Less => "All metrics below target".to_owned(),
-            std::cmp::Ordering::Equal => "stable".to_owned(),
-        };
         let observation = active.observation.as_ref();
         let signals = policy.signals.iter().zip(observation.into_iter().flat_map(|seen| &seen.signals));
         Self {
             key: key.clone(),
             algorithm,
-            reason,
+            reason: reason(algorithm, desired, actual),
             desired,
             would_be: active.decision.would_be,
             actual,
@@ -108,6 +105,26 @@ impl Target {
         }
     }
 
+    /// Of a target whose HorizontalPodAutoscaler was looked at by its controller.
+    fn of_hpa(key: &Key, native: &Native) -> Option<Self> {
+        let mirror = native.mirror.as_ref()?;
+        let count = |replicas: i32| u32::try_from(replicas).unwrap_or(0);
+        let (desired, actual) = (count(mirror.desired), count(mirror.current?));
+        let policy = &native.resolved.policy;
+        Some(Self {
+            key: key.clone(),
+            algorithm: "HPA",
+            reason: reason("HPA", desired, actual),
+            desired,
+            would_be: desired,
+            actual,
+            min: policy.min_replicas,
+            max: policy.max_replicas,
+            capacity: None,
+            signals: Vec::new(),
+        })
+    }
+
     fn labels(&self) -> [(&'static str, &str); 2] {
         [("namespace", &self.key.namespace), ("name", &self.key.name)]
     }
@@ -115,6 +132,15 @@ impl Target {
     fn labels_of<'a>(&'a self, signal: &'a Signal) -> [(&'static str, &'a str); 4] {
         let [namespace, name] = self.labels();
         [namespace, name, ("source", &signal.source), ("metric", &signal.metric)]
+    }
+}
+
+/// AIBrix's words.
+fn reason(algorithm: &str, desired: u32, actual: u32) -> String {
+    match desired.cmp(&actual) {
+        std::cmp::Ordering::Greater => format!("{} above target", algorithm.to_lowercase()),
+        std::cmp::Ordering::Less => "All metrics below target".to_owned(),
+        std::cmp::Ordering::Equal => "stable".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use windlass_scaling::{Instant, PodState};
 use super::figures::health_name;
 use crate::Shared;
 use crate::autoscaler::{Active, Autoscaler, Key, Membership};
+use crate::hpa::{Native, NotDecided};
 
 /// Which targets are asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,12 +55,37 @@ pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
 fn target(key: &Key, autoscaler: &Autoscaler, now: Instant) -> Value {
     let mut value = match &autoscaler.state {
         Ok(active) => valid(active, now),
-        Err(errors) => json!({"invalid": errors.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+        Err(NotDecided::Native(native)) => of_hpa(native),
+        Err(NotDecided::Invalid(errors)) => {
+            json!({"invalid": errors.iter().map(ToString::to_string).collect::<Vec<_>>()})
+        }
     };
     value["namespace"] = json!(key.namespace);
     value["name"] = json!(key.name);
     value["generation"] = json!(autoscaler.object.metadata.generation);
     value
+}
+
+/// Of an object whose HorizontalPodAutoscaler decides.
+fn of_hpa(native: &Native) -> Value {
+    let policy = &native.resolved.policy;
+    let settings = native.resolved.settings.iter().map(
+        |setting| json!({"name": setting.name, "value": setting.value, "from": setting.origin.to_string()}),
+    );
+    json!({
+        "target": native.resolved.target.to_string(),
+        "settings": settings.collect::<Vec<_>>(),
+        "warnings": native.warnings,
+        "problem": native.problem.as_ref().map(|problem| problem.message.clone()),
+        "held": native.held.as_ref().map(|(_, sentence)| sentence),
+        "hpa": {
+            "minReplicas": policy.min_replicas,
+            "maxReplicas": policy.max_replicas,
+            "name": native.mirror.as_ref().map(|mirror| mirror.name.clone()),
+            "currentReplicas": native.mirror.as_ref().and_then(|mirror| mirror.current),
+            "desiredReplicas": native.mirror.as_ref().map(|mirror| mirror.desired),
+        },
+    })
 }
 
 fn valid(active: &Active, now: Instant) -> Value {

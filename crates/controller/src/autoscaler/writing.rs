@@ -6,6 +6,7 @@ use kube::core::ApiResource;
 use windlass_scaling::Instant;
 
 use super::{Active, Key};
+use crate::hpa::Handover;
 
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
@@ -61,6 +62,9 @@ impl Active {
             return None;
         }
         if self.writing.under_way || now < self.writing.not_before {
+            return None;
+        }
+        if self.handover != Handover::Done {
             return None;
         }
         let scale = self.scale.as_ref().ok()?;

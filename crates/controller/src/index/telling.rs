@@ -7,6 +7,7 @@ use super::{Index, Task};
 use crate::announce::{self, Announcement, Told};
 use crate::autoscaler::{Active, Autoscaler, Key};
 use crate::clock::Clock;
+use crate::hpa::NotDecided;
 use crate::journal::{Entry, EventHeldBack, Journal, OutageBegan, OutageEnded};
 
 impl Index {
@@ -16,7 +17,8 @@ impl Index {
         let Autoscaler { object, state, told, .. } = autoscaler;
         let news = match state {
             Ok(active) => news_of(active, key, told, &self.clock, &self.journal, now),
-            Err(errors) => told.invalid(errors).into_iter().collect(),
+            Err(NotDecided::Native(native)) => told.news_of_native(native),
+            Err(NotDecided::Invalid(errors)) => told.invalid(errors).into_iter().collect(),
         };
         for said in news {
             if self.recommend_only {
@@ -34,7 +36,8 @@ impl Index {
     /// Whether what is known of an object is worth a status.
     pub(crate) fn is_settled(&self, autoscaler: &Autoscaler, now: Instant) -> bool {
         match &autoscaler.state {
-            Err(_) => true,
+            Err(NotDecided::Invalid(_)) => true,
+            Err(NotDecided::Native(native)) => native.is_settled(now),
             Ok(active) => self.synced.pods && active.is_settled(now),
         }
     }

@@ -85,6 +85,7 @@ impl World {
         // Who does not look at what is asked for may drop the receiver.
         let tasks = Box::new(move |task| drop(sender.send(task)));
         let mut index = Index::new(Clock::start(), Arc::new(|_, _, _, _| ()), tasks, Journal::default());
+        index.retain_hpas(&HashSet::new());
         index.apply_autoscaler(autoscaler("a", 1));
         Self { index, asked }
     }
@@ -109,6 +110,7 @@ impl World {
             Task::WatchKind(kind) => format!("watch {}", kind.kind),
             Task::ReadScale(key) => format!("scale of {key}"),
             Task::ReadOwner { object, .. } => format!("owner of {}", object.uid),
+            Task::Hpa(request) => format!("{} {}", request.change.name(), request.name),
             Task::Scale(request) => format!("{} → {}", request.from, request.to),
             Task::Announce(told) => format!("{}: {}", told.1.reason, told.1.note),
         };

@@ -10,6 +10,7 @@ use super::{
     WatchLabel, WhyLabel,
 };
 use crate::autoscaler::{Key, ScaleRequest};
+use crate::hpa::HpaRequest;
 use crate::write::WriteError;
 
 /// A target was observed and decided. Too frequent for a log line.
@@ -160,6 +161,7 @@ pub(crate) enum Verb {
     Update,
     Patch,
     Create,
+    Delete,
 }
 
 impl Verb {
@@ -169,6 +171,7 @@ impl Verb {
             Self::Update => "update",
             Self::Patch => "patch",
             Self::Create => "create",
+            Self::Delete => "delete",
         }
     }
 }
@@ -195,6 +198,45 @@ impl Entry for Requested<'_> {
         let labels = RequestLabels { verb, resource: self.resource.clone().into_owned(), outcome };
         journal.api_requests.get_or_create(&labels).inc();
         journal.api_seconds.get_or_create(&VerbLabel { verb }).observe(self.took.as_secs_f64());
+    }
+}
+
+/// A HorizontalPodAutoscaler was created, updated or removed.
+pub(crate) struct HpaWritten<'a> {
+    pub(crate) request: &'a HpaRequest,
+}
+
+impl Entry for HpaWritten<'_> {
+    fn record(&self, _: &Journal) {
+        let HpaRequest { key, name, change, .. } = self.request;
+        tracing::info!(podautoscaler = %key, hpa = name, change = change.name(), "horizontalpodautoscaler written");
+    }
+}
+
+/// It could not be.
+pub(crate) struct HpaNotWritten<'a> {
+    pub(crate) request: &'a HpaRequest,
+    pub(crate) error: &'a WriteError,
+}
+
+impl Entry for HpaNotWritten<'_> {
+    fn record(&self, _: &Journal) {
+        let Self { request: HpaRequest { key, name, change, .. }, error } = self;
+        let change = change.name();
+        tracing::warn!(podautoscaler = %key, hpa = name, change, %error, "horizontalpodautoscaler not written");
+    }
+}
+
+/// It would be, if this controller did not only recommend.
+pub(crate) struct HpaRecommended<'a> {
+    pub(crate) request: &'a HpaRequest,
+}
+
+impl Entry for HpaRecommended<'_> {
+    fn record(&self, _: &Journal) {
+        let HpaRequest { key, name, change, .. } = self.request;
+        let change = change.name();
+        tracing::info!(podautoscaler = %key, hpa = name, change, "horizontalpodautoscaler would be written");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The conditions, with AIBrix's polarity and reasons where they are AIBrix's.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use windlass_api::{PodAutoscalerStatus, SpecError};
@@ -7,19 +9,25 @@ use windlass_api::{PodAutoscalerStatus, SpecError};
 use crate::announce::{quarantined, sentence, since};
 use crate::autoscaler::{Active, FAILED_GET_SCALE, Membership};
 use crate::clock::Clock;
+use crate::hpa::WAITING_FOR_HPA;
 use crate::outages::Sight;
 
 /// A condition without its times.
 pub(super) struct NewCondition {
     type_: &'static str,
     status: bool,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
 impl NewCondition {
-    fn new(type_: &'static str, status: bool, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_, status, reason, message: message.into() }
+    pub(super) fn new(
+        type_: &'static str,
+        status: bool,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { type_, status, reason: reason.into(), message: message.into() }
     }
 
     /// With the time since when the condition has this status.
@@ -33,7 +41,7 @@ impl NewCondition {
         Condition {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
-            reason: self.reason.to_owned(),
+            reason: self.reason.into_owned(),
             message: self.message,
             observed_generation: generation,
             last_transition_time: since.unwrap_or_else(|| Time(Timestamp::now())),
@@ -89,6 +97,9 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
 }
 
 fn able_to_scale(active: &Active) -> NewCondition {
+    if let Some(waiting) = active.handover.sentence() {
+        return NewCondition::new("AbleToScale", false, WAITING_FOR_HPA, waiting);
+    }
     match (&active.scale, &active.write_problem) {
         (Err(problem), _) => NewCondition::new("AbleToScale", false, problem.reason, problem.message.clone()),
         (_, Some(problem)) => NewCondition::new("AbleToScale", false, "FailedUpdateScale", problem.clone()),

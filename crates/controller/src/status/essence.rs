@@ -8,6 +8,7 @@ use windlass_scaling::{Capacity, MAX_SIGNALS};
 
 use super::conditions::unverified;
 use crate::autoscaler::{Active, Autoscaler};
+use crate::hpa::NotDecided;
 use crate::outages::Sight;
 
 /// When it changes, the status is written; the rest of the status is as of then. It is made for every target every
@@ -38,7 +39,11 @@ impl Essence {
         let last = autoscaler.history.back();
         let mut sentences = DefaultHasher::new();
         let target = match &autoscaler.state {
-            Err(errors) => {
+            Err(NotDecided::Native(native)) => {
+                super::hpa::hash(native, &mut sentences);
+                None
+            }
+            Err(NotDecided::Invalid(errors)) => {
                 // Looked at only when the object changes.
                 for error in errors {
                     error.to_string().hash(&mut sentences);
@@ -65,7 +70,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     let selector = scale.ok().and_then(|scale| scale.selector.as_ref().err());
     selector.map(ToString::to_string).hash(hasher);
     active.in_force.as_ref().map(|bounds| (&bounds.schedule, bounds.next_transition)).hash(hasher);
-    active.held().hash(hasher);
+    (active.held(), &active.handover).hash(hasher);
     (&active.write_problem, &active.warnings, &active.quarantine, unverified(active)).hash(hasher);
 }
 

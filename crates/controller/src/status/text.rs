@@ -2,12 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use windlass_api::PodAutoscalerStatus;
+use windlass_api::schedule::InForce;
 use windlass_api::status::{CapacityStatus, DecisionStatus, ScheduledBounds, SignalStatus};
 use windlass_scaling::Instant;
 
 use super::conditions::{conditions, invalid};
+use super::hpa;
 use crate::autoscaler::{Active, Autoscaler};
 use crate::clock::Clock;
+use crate::hpa::NotDecided;
 
 fn count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
@@ -34,7 +37,11 @@ pub(super) fn status_of(
         ..PodAutoscalerStatus::default()
     };
     let conditions = match &autoscaler.state {
-        Err(errors) => invalid(errors),
+        Err(NotDecided::Invalid(errors)) => invalid(errors),
+        Err(NotDecided::Native(native)) => {
+            hpa::describe(native, &mut status);
+            hpa::conditions(native)
+        }
         Ok(active) => {
             describe(active, clock, now, &mut status);
             conditions(active, clock)
@@ -44,15 +51,20 @@ pub(super) fn status_of(
     status
 }
 
-/// What is known of the target, as numbers.
-fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutoscalerStatus) {
-    status.target = Some(active.resolved.target.to_string());
-    status.scheduled_bounds = active.in_force.as_ref().map(|in_force| ScheduledBounds {
+/// The bounds by the clock.
+pub(super) fn scheduled_bounds(in_force: &InForce) -> ScheduledBounds {
+    ScheduledBounds {
         active_schedule: in_force.schedule.clone(),
         effective_min_replicas: count(in_force.min_replicas),
         effective_max_replicas: count(in_force.max_replicas),
         next_transition: in_force.next_transition.map(Time),
-    });
+    }
+}
+
+/// What is known of the target, as numbers.
+fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutoscalerStatus) {
+    status.target = Some(active.resolved.target.to_string());
+    status.scheduled_bounds = active.in_force.as_ref().map(scheduled_bounds);
     let (Ok(_), Some(observation)) = (&active.scale, &active.observation) else { return };
     let capacity = observation.capacity;
     status.desired_scale = Some(count(active.decision.replicas));

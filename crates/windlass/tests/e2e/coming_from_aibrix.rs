@@ -96,10 +96,8 @@ fn writes_of(plane: &Plane, identity: &str) -> Vec<audit::Write> {
 async fn beside_aibrix_nothing_is_written_and_then_it_is_handed_over() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let binary = tokio::task::spawn_blocking(|| plane::build(&mut |line| eprintln!("control plane: {line}")));
-    let options = plane::Options {
-        name: format!("e2e-aibrix-{}", std::process::id()),
-        binary: binary.await.unwrap().unwrap(),
-    };
+    let name = format!("e2e-aibrix-{}", std::process::id());
+    let options = plane::Options::new(name, binary.await.unwrap().unwrap());
     let plane = plane::up(&options).await.unwrap();
     let nodes = node_agent::Options { network: plane.network(), nodes: 2, ..Default::default() };
     let agent = NodeAgent::start(plane.client().unwrap(), nodes).await.unwrap();

@@ -11,10 +11,13 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use windlass_testbed::node_agent::{self, NodeAgent};
-use windlass_testbed::{ReplicaHistory, plane};
+use windlass_testbed::{ReplicaHistory, audit, plane};
 
 /// A condition that is awaited for longer has failed.
 const WITHIN: Duration = Duration::from_mins(1);
+
+/// The plane's own: `--horizontal-pod-autoscaler-sync-period` of its controller manager.
+pub(crate) const HPA_SYNC_PERIOD: Duration = Duration::from_secs(5);
 
 /// What all tests of a run share. It lives until the process ends; then the control plane ends by itself.
 struct Testbed {
@@ -44,16 +47,13 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
                 .args(["controller", "--exit-with-stdin", "--leader-elect=false"])
                 .args(["--admin-address", &admin])
                 .args(["--selector", &format!("!{OWN_CONTROLLERS}")])
+                .args(["--hpa-sync-period", &format!("{}s", HPA_SYNC_PERIOD.as_secs())])
                 .env("KUBECONFIG", plane.kubeconfig())
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();
-            let testbed = Testbed {
-                kubeconfig: plane.kubeconfig(),
-                kubectl: plane.kubectl(),
-                admin,
-                audit_log: plane.audit_log(),
-            };
+            let (kubeconfig, kubectl, audit_log) = (plane.kubeconfig(), plane.kubectl(), plane.audit_log());
+            let testbed = Testbed { kubeconfig, kubectl, admin, audit_log };
             sender.send(testbed).unwrap();
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -295,6 +295,20 @@ impl Namespace {
         let found = self.api::<Deployment>().get(deployment).await.unwrap();
         assert_eq!(found.spec.and_then(|spec| spec.replicas), Some(0));
         assert_eq!(found.status.and_then(|status| status.ready_replicas), None);
+    }
+
+    /// What the controllers wrote to objects of this resource (`horizontalpodautoscalers`, `deployments/scale`) in this namespace, oldest first.
+    pub(crate) async fn writes(&self, resource: &str) -> Vec<audit::Write> {
+        let all = tokio::task::spawn_blocking(|| audit::read(&TESTBED.audit_log).unwrap()).await.unwrap();
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let is_asked = |write: &audit::Write| {
+            let about = &write.object_ref;
+            (about.namespace.as_str(), about.resource.as_str(), about.subresource.as_str())
+                == (self.name.as_str(), resource, subresource)
+        };
+        all.into_iter()
+            .filter(|write| write.is_by("windlass/") && write.succeeded() && is_asked(write))
+            .collect()
     }
 
     /// Notes every change of `spec.replicas` of a Deployment from now on.

@@ -9,6 +9,7 @@ mod bad_input;
 mod coming_from_aibrix;
 mod fixture;
 mod holds;
+mod hpa;
 mod leadership;
 mod load;
 mod observability;
