@@ -449,7 +449,7 @@ fn what_stops_scaling_is_an_error() {
             (
                 "MetricsConfigError",
                 "spec.targetValue: targetValue must be a number greater than 0 without a unit, for example \"20\" or \
-                 \"0.8\" (found \"1Gi\")",
+                 \"0.8\"; only cpu and memory take a suffix, for example \"500m\" or \"1Gi\" (found \"1Gi\")",
             ),
         ],
     );
