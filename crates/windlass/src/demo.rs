@@ -1,6 +1,7 @@
-//! `windlass demo`: AIBrix's walk-through, word for word, then real requests, on a testbed of its own.
+//! `windlass demo`: AIBrix's two walk-throughs, word for word, then real requests, on a testbed of its own.
 
 mod burst;
+mod native_hpa;
 mod walk_through;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ async fn acts(plane: &Plane) -> anyhow::Result<()> {
     show(plane, "kubectl wait --for=condition=Established crd/podautoscalers.autoscaling.aibrix.ai").await?;
     let mut controller = start_controller(plane)?;
     walk_through::run(plane).await?;
+    native_hpa::run(plane).await?;
     burst::run(plane).await?;
     if let Some(status) = controller.ended()? {
         bail!("the controller ended ({status}); see {}", controller.log().display());
