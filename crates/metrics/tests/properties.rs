@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use windlass_metrics::exposition::{Entry, Format, Names, Selected, parse, select};
-use windlass_metrics::{Catalogue, Metric, PageError, Wanted};
+use windlass_metrics::{Catalogue, Metric, PageError, Readings, Wanted};
 
 /// Name, labels, value bits, timestamp.
 type Seen = (String, Vec<(String, String)>, u64, Option<i64>);
@@ -41,14 +41,14 @@ fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
 }
 
 fn metrics() -> Vec<Metric> {
-    let names = ["inflight", "kv_util", "prompt_tokens_rate", "m", "n_total", "vllm:x"];
-    names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect()
+    let names = ["inflight", "kv_util", "ttft", "kv_tokens", "m", "n_total", "vllm:x", "m{a!=\"b\",le=~\"\"}"];
+    names.iter().map(|name| Catalogue::builtin().lookup(name).unwrap()).collect()
 }
 
 /// Every way to read a page; none may panic, and none may give a reading from a page it refuses.
 fn read_every_way(page: &[u8]) {
     let wanted = Wanted::new(&metrics());
-    let mut readings = Vec::new();
+    let mut readings = Readings::default();
     for format in [Format::Text, Format::OpenMetrics] {
         full(page, format);
         let outcome = wanted.read(page, format, &mut readings);
@@ -220,7 +220,7 @@ proptest! {
             cut -= 1;
         }
         let start = &page[..cut];
-        let mut readings = Vec::new();
+        let mut readings = Readings::default();
         let outcome = Wanted::new(&metrics()).read(start.as_bytes(), Format::Text, &mut readings);
         prop_assert_eq!(outcome.is_ok(), start.is_empty() || start.ends_with('\n'));
     }
