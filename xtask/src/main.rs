@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 
+const CATALOGUE: &str = "docs/catalogue.md";
 const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -22,7 +23,7 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Writes what is generated from code: the CRD.
+/// Writes what is generated from code: the CRD and the catalogue's page.
 fn codegen() -> anyhow::Result<ExitCode> {
     let output =
         cargo().args(["run", "--quiet", "-p", "windlass", "--", "crd"]).stderr(Stdio::inherit()).output()?;
@@ -31,7 +32,22 @@ fn codegen() -> anyhow::Result<ExitCode> {
     }
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CRD), output.stdout)?;
     println!("wrote {CRD}");
+    catalogue()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the table of every engine's metrics.
+fn catalogue() -> anyhow::Result<()> {
+    let output = cargo()
+        .args(["run", "--quiet", "-p", "windlass-metrics", "--example", "catalogue"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("the example `catalogue` failed ({})", output.status);
+    }
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(CATALOGUE), output.stdout)?;
+    println!("wrote {CATALOGUE}");
+    Ok(())
 }
 
 /// Runs the peers' cases and prints a row per file.
