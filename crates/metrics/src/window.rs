@@ -68,16 +68,15 @@ impl HistogramWindow {
         let Some((last_at, last_alias)) = self.last else {
             return self.begin(at, alias, reading);
         };
-        if at <= last_at {
+        let Some(elapsed) = at.checked_sub(last_at).filter(|elapsed| !elapsed.is_zero()) else {
             return;
-        }
+        };
         if alias != last_alias || !reading.has_bounds_of(&self.latest) {
             while let Some(part) = self.parts.pop_front() {
                 self.spare.push(part.observed);
             }
             return self.begin(at, alias, reading);
         }
-        let elapsed = at - last_at;
         self.forget(at);
         let mut observed = self.spare.pop().unwrap_or_default();
         if elapsed <= self.window && observed.become_difference(reading, &self.latest) {
@@ -137,7 +136,7 @@ impl HistogramWindow {
 mod tests {
     use super::*;
 
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
 
     /// So many observations up to 1, and up to the end.
     fn page(fast: u32, all: u32) -> Histogram {

@@ -137,13 +137,11 @@ impl Catalogue {
         readings: &[Option<Reading>],
     ) -> Option<Detected> {
         let names = names_on(page, format);
-        let by_label = self.engine_by_label(label);
-        let (engine, by) = match by_label {
-            Some((engine, key)) => (engine, DetectedBy::Label(key.to_owned())),
-            None => {
-                let (engine, prefix) = self.engine_by_names(names.iter().map(String::as_str))?;
-                (engine, DetectedBy::Prefix(prefix.to_owned()))
-            }
+        let (engine, by) = if let Some((engine, key)) = self.engine_by_label(label) {
+            (engine, DetectedBy::Label(key.to_owned()))
+        } else {
+            let (engine, prefix) = self.engine_by_names(names.iter().map(String::as_str))?;
+            (engine, DetectedBy::Prefix(prefix.to_owned()))
         };
         let present = |generation: &&Generation| names.contains(&generation.series);
         let generation = engine.generations.iter().find(present).map(|generation| generation.name.clone());

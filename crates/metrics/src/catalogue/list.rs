@@ -65,8 +65,8 @@ impl Catalogue {
     /// The names of `metric` besides its own, sorted.
     pub fn synonyms(&self, metric: &Metric) -> Vec<&str> {
         let same = |row: usize| self.metrics.get(row).is_some_and(|known| known.name == metric.name);
-        let named = self.by_name.iter().filter(|(name, named)| **name != metric.name && same(named.row));
-        let mut names: Vec<&str> = named.map(|(name, _)| name.as_str()).collect();
+        let others = self.by_name.iter().filter(|(name, named)| **name != metric.name && same(named.row));
+        let mut names: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names
     }

@@ -220,7 +220,7 @@ impl Catalogue {
         let aliases: Vec<Alias> = places.iter().map(in_own_unit).collect();
         let scaled = places.iter().any(|place| metric.aliases[place.alias].scale != 1.0);
         let unit = if scaled { String::new() } else { metric.unit.clone() };
-        Some(Metric { aliases, unit, ..metric.clone() })
+        Some(Metric { unit, aliases, ..metric.clone() })
     }
 }
 

@@ -18,7 +18,8 @@ fn read(names: &[&str], page: &str, format: Format) -> Result<Vec<Option<Reading
     outcome
 }
 
-fn check(name: &str, page: &str, expected: Option<Sample>) {
+fn check(name: &str, page: &str, expected: impl Into<Option<Sample>>) {
+    let expected = expected.into();
     let sample =
         |page: &str, format| read(&[name], page, format).unwrap().remove(0).map(|reading| reading.sample);
     assert_eq!(sample(page, Format::Text), expected, "{name} on {page:?}");
@@ -154,8 +155,8 @@ fn buckets(name: &str, labels: &str, buckets: &[(&str, u32)], sum: f64) -> Strin
     lines.collect::<String>() + &format!("{name}_sum{{{labels}}} {sum}\n")
 }
 
-fn histogram(buckets: &[(f64, f64)], sum: Option<f64>) -> Option<Sample> {
-    Some(Sample::Histogram(Histogram::new(buckets.iter().copied(), sum).unwrap()))
+fn histogram(buckets: &[(f64, f64)], sum: Option<f64>) -> Sample {
+    Sample::Histogram(Histogram::new(buckets.iter().copied(), sum).unwrap())
 }
 
 const INF: f64 = f64::INFINITY;
@@ -176,8 +177,7 @@ fn histograms_of_a_pod_are_merged() {
     check("ttft{engine=\"1\"}", &both, histogram(&[(0.5, 10.0), (1.0, 20.0), (INF, 30.0)], Some(40.0)));
     let three = buckets(ttft, "engine=\"2\"", &[("1.0", 1), ("2.0", 1), ("+Inf", 1)], 1.0);
     check("ttft", &[both, three].concat(), histogram(&[(1.0, 24.0), (INF, 35.0)], Some(43.5)));
-    let without_sum: String =
-        one.lines().filter(|line| !line.contains("_sum")).map(|l| format!("{l}\n")).collect();
+    let without_sum: String = one.split_inclusive('\n').filter(|line| !line.contains("_sum")).collect();
     check("ttft", &[without_sum, two].concat(), histogram(&[(0.5, 12.0), (1.0, 23.0), (INF, 34.0)], None));
 }
 
@@ -257,8 +257,9 @@ fn terms_are_joined() {
 
 #[test]
 fn one_rank_of_several_counts() {
-    let ranks = |labels: &[&str]| -> String {
-        labels.iter().map(|labels| format!("sglang:num_running_reqs{{{labels}}} 5\n")).collect()
+    let ranks = |labels: &[&str]| {
+        let line = |labels: &&str| format!("sglang:num_running_reqs{{{labels}}} 5\n");
+        labels.iter().map(line).collect::<Vec<_>>().concat()
     };
     check(
         "running",
@@ -297,7 +298,7 @@ fn selectors_choose_series() {
 
 #[test]
 fn a_series_that_comes_twice_counts_once() {
-    let check = |page: &str, expected| check("running", page, expected);
+    let check = |page: &str, expected: Option<Sample>| check("running", page, expected);
     let series = "vllm:num_requests_running{engine=\"0\",model_name=\"m\"} 5\n";
     check(&series.repeat(3), Some(Gauge(5.0)));
     let swapped = "vllm:num_requests_running{model_name=\"m\",engine=\"0\"} 5\n";
