@@ -32,8 +32,8 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(metrics: &[Metric]) -> Self {
-        let aliases = metrics.iter().flat_map(|metric| &metric.aliases);
+    pub(super) fn new(metrics: &[Metric], wanted: impl Fn(&Alias) -> bool) -> Self {
+        let aliases = metrics.iter().flat_map(|metric| &metric.aliases).filter(|alias| wanted(alias));
         let series = aliases.flat_map(|alias| alias.terms.iter().map(|term| (alias.series_type, term)));
         let names = Names::new(series.flat_map(|(series_type, term)| {
             let name = &term.selector.name;
@@ -110,9 +110,10 @@ struct Located<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(metric: &Metric, slots: &mut Slots) -> Self {
-        let aliases = metric.aliases.iter().map(|alias| AliasPlan::new(alias, slots)).collect();
-        Self { signed: metric.signed, aliases }
+    /// Aliases that are not wanted keep their place, so that the others keep theirs, and are on no page.
+    pub(super) fn new(metric: &Metric, slots: &mut Slots, wanted: impl Fn(&Alias) -> bool) -> Self {
+        let plan = |alias| AliasPlan::new(alias, slots, wanted(alias));
+        Self { signed: metric.signed, aliases: metric.aliases.iter().map(plan).collect() }
     }
 
     pub(super) fn read(&self, pass: &mut Pass) -> Option<Reading> {
@@ -137,8 +138,9 @@ impl Plan {
 }
 
 impl AliasPlan {
-    fn new(alias: &Alias, slots: &mut Slots) -> Self {
-        let terms = alias.terms.iter().filter_map(|term| TermPlan::new(term, alias.series_type, slots));
+    fn new(alias: &Alias, slots: &mut Slots, wanted: bool) -> Self {
+        let terms = alias.terms.iter().filter(|_| wanted);
+        let terms = terms.filter_map(|term| TermPlan::new(term, alias.series_type, slots));
         Self {
             series_type: alias.series_type,
             operator: alias.operator,

@@ -331,6 +331,12 @@ fn a_filtered_page_reads_the_same() {
             "vllm:time_to_first_token_seconds_sum",
         ]
     );
+    let of_vllm = Wanted::for_engine(&metrics, "vllm");
+    let mut again = Readings::default();
+    of_vllm.read(page.as_bytes(), Format::Text, &mut again).unwrap();
+    assert_eq!(*again, *readings);
+    assert_eq!(of_vllm.sample_names_for(&readings), needed);
+    assert_eq!(of_vllm.sample_names().count(), needed.len());
     let nothing = [const { None }; 3];
     assert_eq!(wanted.sample_names_for(&nothing), wanted.sample_names().collect::<Vec<_>>());
     assert!(wanted.sample_names().count() > 3 * needed.len());

@@ -57,7 +57,7 @@ fn check(line: &[&str], reading: Option<&Reading>) -> Result<(), String> {
     if ok { Ok(()) } else { Err(format!("{} is read as {reading:?}", line.join(" "))) }
 }
 
-/// All metrics at once, and each alone; then what is missing is told in words.
+/// All metrics at once, with the names of all engines and of one, and each alone; then what is missing is told in words.
 fn check_page(folder: &Path, page: &Page<'_>) -> Result<usize, String> {
     let bytes = fs::read(folder.join(page.name).with_extension("prom")).expect("page");
     let format = if page.name.ends_with("openmetrics") { Format::OpenMetrics } else { Format::Text };
@@ -68,6 +68,11 @@ fn check_page(folder: &Path, page: &Page<'_>) -> Result<usize, String> {
     let mut readings = Readings::default();
     wanted.read(&bytes, format, &mut readings).map_err(|error| error.to_string())?;
     let mut alone = Readings::default();
+    let of_engine = Wanted::for_engine(&metrics, page.engine);
+    of_engine.read(&bytes, format, &mut alone).map_err(|error| error.to_string())?;
+    if *alone != *readings {
+        return Err(format!("with the names of {} alone: {:?}", page.engine, &*alone));
+    }
     for ((line, metric), reading) in page.metrics.iter().zip(&metrics).zip(readings.iter()) {
         check(line, reading.as_ref())?;
         Wanted::new(std::slice::from_ref(metric))
