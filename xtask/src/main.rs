@@ -20,18 +20,27 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Writes what is generated from code: the CRD, the RBAC, the precedence table in the docs. The tests that compare them
-/// with the code know how.
+/// Writes what is generated from code. The tests that compare it with the code know how.
 fn codegen() -> anyhow::Result<ExitCode> {
     let status = cargo()
-        .args(["test", "--quiet", "--workspace", "--exclude", "windlass-bench", "--test", "manifests"])
+        .args([
+            "test",
+            "--quiet",
+            "--workspace",
+            "--exclude",
+            "windlass-bench",
+            "--test",
+            "manifests",
+            "--test",
+            "docs",
+        ])
         .env("UPDATE_GENERATED", "1")
         .stdout(Stdio::null())
         .status()?;
     if !status.success() {
-        bail!("`cargo test --test manifests` failed ({status})");
+        bail!("`cargo test --test manifests --test docs` failed ({status})");
     }
-    println!("wrote the CRD, the RBAC and the precedence table");
+    println!("wrote the CRD, the RBAC, the precedence table and the catalogue's page");
     Ok(ExitCode::SUCCESS)
 }
 

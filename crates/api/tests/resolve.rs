@@ -432,7 +432,7 @@ fn what_stops_scaling_is_an_error() {
         &KPA.replace("inflight", "rate(x[1m])"),
         &[(
             "MetricsConfigError",
-            "spec: `rate(x[1m])` is not a metric name; give the name alone, without blanks, labels, functions or quotes",
+            "spec: `rate(x[1m])` is not a metric name; give a name, with matchers on labels if need be (`name{label=\"value\"}`), without blanks, functions or ranges",
         )],
     );
     check(

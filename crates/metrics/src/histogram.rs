@@ -6,6 +6,8 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::Statistic;
+
 /// Counts this close (relative) are the same but for rounding; Prometheus' `smallDeltaTolerance`.
 const SAME: f64 = 1e-12;
 
@@ -27,15 +29,44 @@ impl Histogram {
     /// Takes buckets in any order. `None` if what they say is no histogram: a bound or count is NaN, a count is negative
     /// or infinite, a bound comes twice, the infinite bound is missing, or there is no other one.
     pub fn new(buckets: impl IntoIterator<Item = (f64, f64)>, sum: Option<f64>) -> Option<Self> {
-        let mut buckets: Vec<_> = buckets.into_iter().collect();
+        let mut histogram = Self::default();
+        histogram.refill(buckets, sum).then_some(histogram)
+    }
+
+    /// Becomes what [`Histogram::new`] would give, with the buffer there is. Whether that is one; else it is empty.
+    pub fn refill(&mut self, buckets: impl IntoIterator<Item = (f64, f64)>, sum: Option<f64>) -> bool {
+        self.buckets.clear();
+        self.buckets.extend(buckets);
+        self.sum = sum.filter(|sum| sum.is_finite());
+        let buckets = &mut self.buckets;
         let usable = |&(bound, count): &(f64, f64)| !bound.is_nan() && count.is_finite() && count >= 0.0;
-        if !buckets.iter().all(usable) {
-            return None;
-        }
+        let counts = buckets.iter().all(usable);
         buckets.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
         let ends = buckets.len() > 1 && buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
         let twice = buckets.windows(2).any(|pair| pair[0].0 == pair[1].0);
-        (ends && !twice).then_some(Self { buckets, sum: sum.filter(|sum| sum.is_finite()) })
+        let whole = counts && ends && !twice;
+        if !whole {
+            buckets.clear();
+        }
+        whole
+    }
+
+    /// Upper bounds and cumulative counts, in the order of the bounds; the last bound is infinite.
+    pub fn buckets(&self) -> &[(f64, f64)] {
+        &self.buckets
+    }
+
+    /// Sum of the observations; `None` where it is not known.
+    pub fn sum(&self) -> Option<f64> {
+        self.sum
+    }
+
+    /// What it is summed up as; `None` without observations.
+    pub fn statistic(&self, statistic: Statistic) -> Option<f64> {
+        match statistic {
+            Statistic::Mean => self.mean(),
+            Statistic::Quantile(q) => self.quantile(q),
+        }
     }
 
     /// Number of observations.
@@ -55,6 +86,11 @@ impl Histogram {
         (!value.is_nan()).then_some(value)
     }
 
+    /// Whether it has the same bounds as another one.
+    pub fn has_bounds_of(&self, other: &Self) -> bool {
+        self.same_bounds(other).is_ok()
+    }
+
     fn same_bounds(&self, other: &Self) -> Result<(), OtherBounds> {
         let mut pairs = self.buckets.iter().zip(&other.buckets);
         let same = self.buckets.len() == other.buckets.len() && pairs.all(|((a, _), (b, _))| a == b);
@@ -65,13 +101,21 @@ impl Histogram {
     /// observed before it.
     pub fn since(&self, earlier: &Self) -> Result<Option<Self>, OtherBounds> {
         self.same_bounds(earlier)?;
-        let pairs = || self.buckets.iter().zip(&earlier.buckets);
+        let mut since = Self::default();
+        Ok(since.become_difference(self, earlier).then_some(since))
+    }
+
+    /// Becomes what `now` observed since `earlier`, which has the same bounds, with the buffer there is. Whether that is
+    /// known; see [`Histogram::since`].
+    pub(crate) fn become_difference(&mut self, now: &Self, earlier: &Self) -> bool {
+        let pairs = || now.buckets.iter().zip(&earlier.buckets);
+        self.buckets.clear();
         if pairs().any(|((_, now), (_, then))| now < then) {
-            return Ok(None);
+            return false;
         }
-        let buckets = pairs().map(|((bound, now), (_, then))| (*bound, now - then)).collect();
-        let sum = self.sum.zip(earlier.sum).map(|(now, then)| now - then);
-        Ok(Some(Self { buckets, sum }))
+        self.buckets.extend(pairs().map(|((bound, now), (_, then))| (*bound, now - then)));
+        self.sum = now.sum.zip(earlier.sum).map(|(now, then)| now - then);
+        true
     }
 
     /// Adds what another one observed, as if one had seen both.
@@ -86,6 +130,38 @@ impl Histogram {
         }
         self.sum = self.sum.zip(other.sum).map(|(sum, more)| sum + more);
         Ok(())
+    }
+
+    /// Adds what one with whatever bounds observed: engines differ in theirs. The result has the bounds of both. At a bound
+    /// that one of them lacks its count is interpolated, linearly within the bucket as for a quantile; what it observed
+    /// beyond its last finite bound counts as beyond all of them.
+    pub fn merge_any(&mut self, other: &Self) {
+        if self.merge(other).is_ok() || other.buckets.is_empty() {
+            return;
+        }
+        let bounds = self.buckets.iter().chain(&other.buckets).map(|(bound, _)| *bound);
+        let mut merged: Vec<_> =
+            bounds.map(|bound| (bound, self.count_up_to(bound) + other.count_up_to(bound))).collect();
+        merged.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+        merged.dedup_by(|a, b| a.0 == b.0);
+        self.buckets = merged;
+        self.sum = self.sum.zip(other.sum).map(|(sum, more)| sum + more);
+    }
+
+    /// How many observations were at most `bound`, linear within a bucket.
+    fn count_up_to(&self, bound: f64) -> f64 {
+        let at = self.buckets.partition_point(|(end, _)| *end < bound);
+        let Some(&(end, count)) = self.buckets.get(at) else { return self.count() };
+        let before = at.checked_sub(1).map(|before| self.buckets[before]);
+        // The first bucket begins at 0, unless it ends below.
+        let (start, below) = before.unwrap_or((end.min(0.0), 0.0));
+        if end == bound {
+            count
+        } else if end == f64::INFINITY {
+            below
+        } else {
+            below + (count - below) * ((bound - start) / (end - start)).max(0.0)
+        }
     }
 }
 
@@ -210,6 +286,31 @@ mod tests {
     }
 
     #[test]
+    fn other_bounds_are_interpolated() {
+        let check = |a: &[(f64, f64)], b: &[(f64, f64)], expected: &[(f64, f64)]| {
+            let [a, b] = [a, b].map(|buckets| Histogram::new(buckets.iter().copied(), Some(1.0)).unwrap());
+            for (mut into, other) in [(a.clone(), &b), (b.clone(), &a)] {
+                into.merge_any(other);
+                assert_eq!((into.buckets(), into.sum()), (expected, Some(2.0)));
+            }
+        };
+        let inf = f64::INFINITY;
+        check(&[(1.0, 4.0), (inf, 5.0)], &[(1.0, 1.0), (inf, 1.0)], &[(1.0, 5.0), (inf, 6.0)]);
+        // Half of the 4 up to 2 are up to 1; the one beyond 2 is beyond 3 for all that is known.
+        check(
+            &[(2.0, 4.0), (inf, 5.0)],
+            &[(1.0, 10.0), (3.0, 20.0), (inf, 20.0)],
+            &[(1.0, 12.0), (2.0, 19.0), (3.0, 24.0), (inf, 25.0)],
+        );
+        let mut none = Histogram::default();
+        let one = histogram([1.0, 2.0, 3.0], 4.0);
+        none.merge_any(&one);
+        assert_eq!(none, one);
+        none.merge_any(&Histogram::default());
+        assert_eq!(none, one);
+    }
+
+    #[test]
     fn what_is_no_histogram() {
         let end = (f64::INFINITY, 1.0);
         for buckets in [
@@ -223,6 +324,9 @@ mod tests {
             vec![(1.0, f64::INFINITY), end],
         ] {
             assert_eq!(Histogram::new(buckets.clone(), None), None, "{buckets:?}");
+            let mut used = histogram([1.0, 2.0, 3.0], 4.0);
+            assert!(!used.refill(buckets, None));
+            assert_eq!(used, Histogram::default());
         }
     }
 }

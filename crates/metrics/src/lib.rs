@@ -3,8 +3,10 @@
 //! - [`exposition`]: zero-copy parser of Prometheus text 0.0.4 and OpenMetrics 1.0, in full or for a few names only.
 //! - [`catalogue`]: which metric of which engine means what. Data, not code.
 //! - [`reading`]: several metrics of one page in one pass, one value per metric and pod.
-//! - [`rate`]: counters as rates per second.
+//! - [`selector`]: matchers on labels, as PromQL has them.
+//! - [`rate`]: counters as rates per second, and ratios of them.
 //! - [`histogram`]: what histograms observed between two readings, merged over pods; quantiles.
+//! - [`window`]: what a pod's histogram observed within the last seconds.
 //! - [`promql`]: rates as a Prometheus query has them.
 //!
 //! One rule runs through all of it: what is missing, cut, garbled, NaN or infinite is *no reading*. It is never 0.
@@ -15,9 +17,15 @@ pub mod histogram;
 pub mod promql;
 pub mod rate;
 pub mod reading;
+pub mod selector;
+pub mod window;
 
-pub use catalogue::{Aggregation, Catalogue, Kind, Metric, Resolution, ResolveError};
+pub use catalogue::{
+    Aggregation, Alias, Catalogue, Detected, Engine, Kind, Metric, Resolution, ResolveError, Statistic,
+};
 pub use exposition::{Format, PageError};
 pub use histogram::Histogram;
-pub use rate::CounterRate;
-pub use reading::{Reading, Sample, Wanted};
+pub use rate::{CounterRate, CounterRatio, Meter};
+pub use reading::{Reading, Readings, Sample, Wanted};
+pub use selector::{Selector, SelectorError};
+pub use window::HistogramWindow;

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "test helpers")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use windlass_metrics::exposition::{Entry, Format, Names, Selected, parse, select};
-use windlass_metrics::{Catalogue, Metric, PageError, Wanted};
+use windlass_metrics::{Catalogue, Metric, PageError, Reading, Readings, Sample, Selector, Wanted};
 
 /// Name, labels, value bits, timestamp.
 type Seen = (String, Vec<(String, String)>, u64, Option<i64>);
@@ -41,14 +41,15 @@ fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
 }
 
 fn metrics() -> Vec<Metric> {
-    let names = ["inflight", "kv_util", "prompt_tokens_rate", "m", "n_total", "vllm:x"];
-    names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect()
+    let names =
+        ["inflight", "kv_util", "ttft", "kv_tokens", "m", "n_total", "vllm:x", "m{a!=\"b\",le=~\"\"}"];
+    names.iter().map(|name| Catalogue::builtin().lookup(name).unwrap()).collect()
 }
 
 /// Every way to read a page; none may panic, and none may give a reading from a page it refuses.
 fn read_every_way(page: &[u8]) {
     let wanted = Wanted::new(&metrics());
-    let mut readings = Vec::new();
+    let mut readings = Readings::default();
     for format in [Format::Text, Format::OpenMetrics] {
         full(page, format);
         let outcome = wanted.read(page, format, &mut readings);
@@ -220,7 +221,7 @@ proptest! {
             cut -= 1;
         }
         let start = &page[..cut];
-        let mut readings = Vec::new();
+        let mut readings = Readings::default();
         let outcome = Wanted::new(&metrics()).read(start.as_bytes(), Format::Text, &mut readings);
         prop_assert_eq!(outcome.is_ok(), start.is_empty() || start.ends_with('\n'));
     }
@@ -234,5 +235,141 @@ proptest! {
         read_every_way(page.as_bytes());
         modes_agree(page.as_bytes(), Format::Text)?;
         modes_agree(format!("{page}# EOF\n").as_bytes(), Format::OpenMetrics)?;
+    }
+}
+
+/// Pieces of selectors, and of what looks like them.
+fn selector_soup() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "m", "vllm:x", "{", "}", "a", "le", "=", "!=", "=~", "!~", "\"", "'", "b", ".*", "(", "|", "\\", ",",
+        " ", "\n", "a=\"b\"", "a=~\"[\"", "é", "[", "]", "*", "(?s:", "x{2,}",
+    ]);
+    vec(piece, 0..16).prop_map(|pieces| pieces.concat())
+}
+
+/// A series of the pages that are read in two ways.
+type Series = (&'static str, BTreeMap<&'static str, &'static str>, f64);
+
+fn series() -> impl Strategy<Value = Series> {
+    let name = prop::sample::select(vec!["m", "n", "h_bucket", "h_sum"]);
+    let label = |name: &'static str, values: &'static [&'static str]| {
+        prop::sample::select(values).prop_map(move |value| (!value.is_empty()).then_some((name, value)))
+    };
+    let labels = (
+        label("a", &["", "x", "y"]),
+        label("b", &["", "x", "z\\\""]),
+        label("le", &["", "1", "2.5", "+Inf"]),
+    );
+    let value = prop_oneof![12 => (0u32..50).prop_map(f64::from), 1 => Just(f64::NAN), 1 => Just(-1.0)];
+    (name, labels, value).prop_map(|(name, (a, b, le), value)| {
+        let le = le.filter(|_| name == "h_bucket");
+        (name, [a, b, le].into_iter().flatten().collect(), value)
+    })
+}
+
+fn asked() -> impl Strategy<Value = (Vec<(&'static str, &'static str, &'static str)>, String)> {
+    let matcher = (
+        prop::sample::select(vec!["a", "b"]),
+        prop::sample::select(vec!["=", "!=", "=~", "!~"]),
+        prop::sample::select(vec!["", "x", "y", "x|y", "x|", ".*", "z.+"]),
+    );
+    vec(matcher, 0..3).prop_map(|matchers| {
+        let written: Vec<_> = matchers.iter().map(|(l, sign, v)| format!("{l}{sign}\"{v}\"")).collect();
+        (matchers, format!("{{{}}}", written.join(",")))
+    })
+}
+
+/// What a matcher says, spelled out for the values there are.
+fn holds((label, sign, value): &(&str, &str, &str), labels: &BTreeMap<&str, &str>) -> bool {
+    let has = labels.get(label).copied().unwrap_or_default();
+    let pattern = match *value {
+        ".*" => true,
+        "z.+" => has.starts_with('z') && has.len() > 1,
+        list => list.split('|').any(|one| one == has),
+    };
+    match *sign {
+        "=" => has == *value,
+        "!=" => has != *value,
+        "=~" => pattern,
+        _ => !pattern,
+    }
+}
+
+/// The values of a name that match, each series once; `None` if one has two values or one that is no load.
+fn naive(page: &[Series], name: &str, matchers: &[(&str, &str, &str)]) -> Option<Vec<(Option<f64>, f64)>> {
+    let mut seen: Vec<(&BTreeMap<_, _>, f64)> = Vec::new();
+    for (series, labels, value) in page {
+        if *series != name || !matchers.iter().all(|matcher| holds(matcher, labels)) {
+            continue;
+        }
+        match seen.iter().find(|(known, _)| *known == labels) {
+            Some((_, known)) if known == value || (known.is_nan() && value.is_nan()) => {}
+            Some(_) => return None,
+            None => seen.push((labels, *value)),
+        }
+    }
+    let bound = |labels: &BTreeMap<&str, &str>| labels.get("le").map(|le| le.parse::<f64>().unwrap());
+    let values = seen.into_iter().map(|(labels, value)| (bound(labels), value));
+    values.map(|(bound, value)| value.is_finite().then_some((bound, value))).collect()
+}
+
+fn naive_gauge(page: &[Series], matchers: &[(&str, &str, &str)]) -> Option<Sample> {
+    let values = naive(page, "m", matchers)?;
+    (!values.is_empty()).then(|| Sample::Gauge(values.iter().map(|(_, value)| value).sum()))
+}
+
+fn naive_histogram(page: &[Series], matchers: &[(&str, &str, &str)]) -> Option<Vec<(f64, f64)>> {
+    let values = naive(page, "h_bucket", matchers)?;
+    if values.iter().any(|(bound, count)| bound.is_none() || *count < 0.0) {
+        return None;
+    }
+    let at = |end: f64| values.iter().filter(move |(bound, _)| *bound == Some(end)).map(|(_, count)| count);
+    let all = at(f64::INFINITY).count();
+    let bounds = [1.0, 2.5, f64::INFINITY].into_iter().filter(|bound| all > 0 && at(*bound).count() == all);
+    let buckets: Vec<_> = bounds.map(|bound| (bound, at(bound).sum())).collect();
+    let greatest = values.iter().filter_map(|(bound, _)| *bound).fold(0.0, f64::max);
+    (buckets.len() > 1 && greatest == f64::INFINITY).then_some(buckets)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn selectors_never_panic_and_read_back(text in prop_oneof![selector_soup(), any::<String>()]) {
+        if let Ok(selector) = text.parse::<Selector>() {
+            prop_assert_eq!(selector.to_string().parse::<Selector>(), Ok(selector));
+        }
+        if let Ok(metric) = Catalogue::builtin().lookup(&text) {
+            let mut readings = Readings::default();
+            let wanted = Wanted::new(&[metric]);
+            _ = wanted.read(b"m{a=\"b\"} 1\nvllm:x{le=\"1\"} 2\n", Format::Text, &mut readings);
+        }
+    }
+
+    #[test]
+    fn readings_are_what_a_naive_reader_finds(page in vec(series(), 0..24), (matchers, braces) in asked()) {
+        let mut text = String::from("n 1\n");
+        for (name, labels, value) in &page {
+            let labels: Vec<_> = labels
+                .iter()
+                .map(|(label, value)| format!("{label}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
+                .collect();
+            _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
+        }
+        let catalogue = Catalogue::parse(
+            "[[engine]]\nname = 'e'\ntitle = 'E'\nprefixes = ['h']\n[[metric]]\nname = 'time'\nkind = 'latency'\n\
+             unit = 's'\naggregation = 'sum'\nalias = [{ engine = 'e', type = 'histogram', add = ['h'] }]",
+        )
+        .unwrap();
+        let metrics = ["m", "time"].map(|name| catalogue.lookup(&format!("{name}{braces}")).unwrap());
+        let mut readings = Readings::default();
+        Wanted::new(&metrics).read(text.as_bytes(), Format::Text, &mut readings).unwrap();
+        let sample = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.sample.clone());
+        prop_assert_eq!(sample(&readings[0]), naive_gauge(&page, &matchers));
+        let histogram = sample(&readings[1]).map(|sample| match sample {
+            Sample::Histogram(histogram) => histogram.buckets().to_vec(),
+            other => panic!("{other:?}"),
+        });
+        prop_assert_eq!(histogram, naive_histogram(&page, &matchers));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windlass_metrics::{CounterRate, Reading, Sample, Wanted};
+use windlass_metrics::{Meter, Readings, Sample, Wanted};
 
 use crate::ScrapeError;
 use crate::client::{Client, Page};
@@ -108,10 +108,10 @@ pub struct PolledPod {
     deadline: Duration,
     wanted: Arc<Wanted>,
     client: Client,
-    /// Each counter, and when the page of its last reading was asked for.
-    rates: Vec<(CounterRate, Instant)>,
+    /// Each metric from reading to reading, and when the page of a counter's last reading was asked for.
+    meters: Vec<(Meter, Instant)>,
     first: Instant,
-    readings: Vec<Option<Reading>>,
+    readings: Readings,
 }
 
 impl PolledPod {
@@ -120,11 +120,11 @@ impl PolledPod {
         Self {
             endpoint,
             deadline: interval * 9 / 10,
-            rates: vec![(CounterRate::default(), Instant::now()); wanted.len()],
+            meters: vec![(Meter::default(), Instant::now()); wanted.len()],
             wanted,
             client: Client::default(),
             first: Instant::now(),
-            readings: Vec::new(),
+            readings: Readings::default(),
         }
     }
 
@@ -165,14 +165,15 @@ impl PolledPod {
 
     fn values(&mut self, asked: Instant, received: Instant) -> Vec<Option<Value>> {
         let at = received - self.first;
-        let pairs = self.readings.iter().zip(&mut self.rates);
+        let pairs = self.readings.iter().zip(&mut self.meters);
         pairs
-            .map(|(reading, (rate, counted))| match reading.as_ref()?.sample {
-                Sample::Gauge(value) => Some(Value { value, since: asked }),
-                Sample::Counter(count) => {
-                    let since = std::mem::replace(counted, asked);
-                    rate.push(count, at).map(|value| Value { value, since })
-                }
+            .map(|(reading, (meter, counted))| {
+                let reading = reading.as_ref()?;
+                let since = match reading.sample {
+                    Sample::Gauge(_) => asked,
+                    _ => std::mem::replace(counted, asked),
+                };
+                meter.push(reading, at).map(|value| Value { value, since })
             })
             .collect()
     }

@@ -1,11 +1,16 @@
 //! The catalogue's file: its shape, and what must hold for it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Aggregation, Alias, Catalogue, Kind, Metric, SeriesType, is_metric_name, other_counter_name};
+use super::alias::WrittenTerm;
+use super::{
+    Aggregation, Alias, Catalogue, Engine, Kind, Metric, Named, Operator, Place, SeriesType, Statistic, Term,
+    other_counter_name,
+};
+use crate::selector::is_metric_name;
 
 /// What is wrong with a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -13,11 +18,19 @@ pub enum CatalogueError {
     /// Not TOML, a field missing, or one too many.
     #[error("the catalogue cannot be read: {0}")]
     Syntax(#[from] toml::de::Error),
-    /// A row contradicts itself or another one.
+    /// A row of a metric contradicts itself or another one.
     #[error("catalogue row `{metric}`: {problem}")]
     Row {
         /// The row's name.
         metric: String,
+        /// One sentence.
+        problem: String,
+    },
+    /// A row of an engine contradicts itself or another one.
+    #[error("catalogue engine `{engine}`: {problem}")]
+    Engine {
+        /// The row's name.
+        engine: String,
         /// One sentence.
         problem: String,
     },
@@ -26,6 +39,9 @@ pub enum CatalogueError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    engine: Vec<Engine>,
+    #[serde(default)]
     metric: Vec<Row>,
 }
 
@@ -34,204 +50,349 @@ struct File {
 struct Row {
     name: String,
     #[serde(default)]
-    synonyms: Vec<String>,
-    kind: Kind,
-    unit: String,
-    aggregation: Aggregation,
+    synonyms: Vec<Synonym>,
+    kind: Option<Kind>,
+    unit: Option<String>,
+    aggregation: Option<Aggregation>,
     full_scale: Option<f64>,
+    backlog: Option<bool>,
+    quantile: Option<f64>,
     #[serde(default)]
-    backlog: bool,
-    alias: Vec<Alias>,
+    lacks: BTreeMap<String, String>,
+    #[serde(default)]
+    alias: Vec<AliasRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a synonym is a name, or a table of `name` with `quantile`, `mean = true` or `per_minute = true`"
+)]
+enum Synonym {
+    Name(String),
+    Meaning(Meaning),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meaning {
+    name: String,
+    quantile: Option<f64>,
+    #[serde(default)]
+    mean: bool,
+    #[serde(default)]
+    per_minute: bool,
+}
+
+impl Synonym {
+    fn name(&self) -> &str {
+        match self {
+            Self::Name(name) | Self::Meaning(Meaning { name, .. }) => name,
+        }
+    }
+
+    fn named(&self, row: usize) -> Named {
+        match self {
+            Self::Name(_) => Named { row, statistic: None, scale: 1.0 },
+            Self::Meaning(meaning) => Named {
+                row,
+                statistic: meaning
+                    .quantile
+                    .map(Statistic::Quantile)
+                    .or_else(|| meaning.mean.then_some(Statistic::Mean)),
+                scale: if meaning.per_minute { 60.0 } else { 1.0 },
+            },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AliasRow {
+    engine: String,
+    #[serde(default)]
+    generation: String,
+    #[serde(rename = "type")]
+    series_type: SeriesType,
+    add: Option<Vec<String>>,
+    multiply: Option<Vec<String>>,
+    divide: Option<Vec<String>>,
+    scale: Option<f64>,
+    aggregation: Option<Aggregation>,
+    derived: Option<String>,
+}
+
+impl AliasRow {
+    fn read(self, of_metric: Aggregation) -> Result<Alias, String> {
+        let written =
+            [(Operator::Add, self.add), (Operator::Multiply, self.multiply), (Operator::Divide, self.divide)];
+        let mut written = written.into_iter().filter_map(|(operator, terms)| Some((operator, terms?)));
+        let (Some((operator, terms)), None) = (written.next(), written.next()) else {
+            let engine = self.engine;
+            return Err(format!("an alias of engine `{engine}` needs one of `add`, `multiply` and `divide`"));
+        };
+        let aggregation = self.aggregation.unwrap_or(of_metric);
+        let term = |text: String| {
+            let WrittenTerm { selector, aggregation: own, labels } = text.parse()?;
+            Ok(Term { selector, aggregation: own.unwrap_or(aggregation), labels })
+        };
+        let alias = Alias {
+            engine: self.engine,
+            generation: self.generation,
+            series_type: self.series_type,
+            operator,
+            terms: terms.into_iter().map(term).collect::<Result<_, String>>()?,
+            scale: self.scale.unwrap_or(1.0),
+            derived: self.derived,
+        };
+        check(&alias).map(|()| alias)
+    }
+}
+
+/// What can be seen in an alias alone.
+fn check(alias: &Alias) -> Result<(), String> {
+    let histogram = alias.series_type == SeriesType::Histogram;
+    let count = alias.terms.len();
+    let not_summed = || alias.terms.iter().any(|term| term.aggregation != Aggregation::Sum);
+    let labelled = || alias.terms.iter().any(|term| !term.labels.is_empty());
+    let problem = match alias.operator {
+        _ if count == 0 => format!("an alias of engine `{}` names no series", alias.engine),
+        _ if histogram && count > 1 => format!("`{alias}` joins histograms; a histogram stands alone"),
+        Operator::Add if histogram && not_summed() => {
+            format!("`{alias}` is a histogram, and they are added up: the aggregation must be `sum`")
+        }
+        Operator::Add if count > 1 && not_summed() => {
+            format!("`{alias}` is a sum of series, so the aggregation must be `sum`")
+        }
+        Operator::Multiply if count < 2 => format!("`{alias}` multiplies one term; use `add`"),
+        Operator::Multiply if alias.series_type != SeriesType::Gauge => {
+            format!("`{alias}` is a product, so the type must be `gauge`")
+        }
+        Operator::Divide if count != 2 => format!("`divide` takes two terms, not {count}"),
+        _ if alias.series_type != SeriesType::Gauge && labelled() => {
+            format!("`{alias}` reads labels, so the type must be `gauge`")
+        }
+        _ if !(alias.scale.is_finite() && alias.scale > 0.0) => {
+            format!("`scale` of `{alias}` is {}, but must be above 0", alias.scale)
+        }
+        _ => return Ok(()),
+    };
+    Err(problem)
 }
 
 impl Row {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.synonyms.iter().map(Synonym::name))
+    }
+
     /// Checks what can be seen in the row alone.
     fn check(&self) -> Result<(), String> {
-        for name in self.names().chain(self.alias.iter().flat_map(|alias| &alias.add)) {
-            if !is_metric_name(name) {
-                return Err(format!("`{name}` is not a metric name"));
-            }
+        if let Some(name) = self.names().find(|name| !is_metric_name(name)) {
+            return Err(format!("`{name}` is not a metric name"));
         }
-        if self.alias.is_empty() {
-            return Err("it has no alias, so no page can have it".to_owned());
-        }
-        for alias in &self.alias {
-            if alias.add.is_empty() {
-                return Err(format!("an alias of engine `{}` names no series in `add`", alias.engine));
-            }
-            if alias.add.len() > 1 && self.aggregation != Aggregation::Sum {
-                return Err(format!("`{alias}` is a sum of series, so the aggregation must be `sum`"));
-            }
-            if alias.add.len() > 1 && alias.series_type == SeriesType::Histogram {
-                return Err(format!("`{alias}` adds histograms; a histogram stands alone"));
-            }
-        }
-        if self.backlog && self.kind != Kind::Additive {
+        if self.backlog == Some(true) && self.kind != Some(Kind::Additive) {
             return Err("`backlog` is for kind `additive`".to_owned());
         }
         if let Some(full_scale) = self.full_scale {
-            if self.kind != Kind::Utilisation {
+            if self.kind != Some(Kind::Utilisation) {
                 return Err("`full_scale` is for kind `utilisation`".to_owned());
             }
             if !(full_scale.is_finite() && full_scale > 0.0) {
                 return Err(format!("`full_scale` is {full_scale}, but must be above 0"));
             }
         }
+        let said = self.synonyms.iter().filter_map(|synonym| match synonym {
+            Synonym::Meaning(meaning) => meaning.quantile,
+            Synonym::Name(_) => None,
+        });
+        if let Some(q) = self.quantile.into_iter().chain(said).find(|q| !(0.0..=1.0).contains(q)) {
+            return Err(format!("`quantile` is {q}, but must be from 0 to 1"));
+        }
         Ok(())
     }
 
-    fn names(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.name).chain(&self.synonyms)
+    /// A metric that the catalogue does not have yet.
+    fn into_metric(self) -> Result<Metric, String> {
+        let missing = |field: &str| format!("it is new, so `{field}` is needed");
+        let aggregation = self.aggregation.ok_or_else(|| missing("aggregation"))?;
+        if self.alias.is_empty() {
+            return Err("it has no alias, so no page can have it".to_owned());
+        }
+        Ok(Metric {
+            canonical: Some(self.name.clone()),
+            name: self.name,
+            kind: self.kind.ok_or_else(|| missing("kind"))?,
+            unit: self.unit.ok_or_else(|| missing("unit"))?,
+            aggregation,
+            full_scale: self.full_scale,
+            backlog: self.backlog.unwrap_or(false),
+            signed: false,
+            statistic: self.quantile.map_or(Statistic::Mean, Statistic::Quantile),
+            aliases: self.alias.into_iter().map(|alias| alias.read(aggregation)).collect::<Result<_, _>>()?,
+            lacks: self.lacks,
+        })
+    }
+
+    /// Further aliases, before those that `metric` has, and the quantile; what the metric means stays.
+    fn extend(self, metric: &mut Metric) -> Result<(), String> {
+        let fixed = [
+            ("kind", self.kind.is_some_and(|kind| kind != metric.kind)),
+            ("unit", self.unit.is_some_and(|unit| unit != metric.unit)),
+            ("aggregation", self.aggregation.is_some_and(|aggregation| aggregation != metric.aggregation)),
+            ("full_scale", self.full_scale.is_some() && self.full_scale != metric.full_scale),
+            ("backlog", self.backlog.is_some_and(|backlog| backlog != metric.backlog)),
+        ];
+        if let Some((field, _)) = fixed.into_iter().find(|(_, changed)| *changed) {
+            return Err(format!(
+                "it is known already, and its `{field}` cannot be changed; use another name"
+            ));
+        }
+        let aggregation = metric.aggregation;
+        let aliases: Vec<Alias> =
+            self.alias.into_iter().map(|alias| alias.read(aggregation)).collect::<Result<_, _>>()?;
+        for alias in &aliases {
+            metric.lacks.remove(&alias.engine);
+        }
+        metric.aliases.splice(0..0, aliases);
+        metric.lacks.extend(self.lacks);
+        metric.statistic = self.quantile.map_or(metric.statistic, Statistic::Quantile);
+        Ok(())
     }
 }
 
 impl Catalogue {
     /// Reads and checks a catalogue.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
+        Self::default().extended(text)
+    }
+
+    /// This catalogue with a further file, of the same shape: new engines and metrics, and further aliases and synonyms
+    /// of known ones. A file's aliases are preferred to those that were there.
+    pub fn extended(&self, text: &str) -> Result<Self, CatalogueError> {
         let file: File = toml::from_str(text)?;
-        let mut catalogue = Self {
-            metrics: Vec::with_capacity(file.metric.len()),
-            by_name: HashMap::new(),
-            by_series: HashMap::new(),
-        };
-        for row in file.metric {
-            let fault = |problem| CatalogueError::Row { metric: row.name.clone(), problem };
-            row.check().map_err(fault)?;
-            let index = catalogue.metrics.len();
-            for name in row.names() {
-                if let Some(first) = catalogue.by_name.insert(name.clone(), index) {
-                    let first = catalogue.metrics.get(first).map_or(row.name.as_str(), |metric| &metric.name);
-                    return Err(fault(format!("the name `{name}` is already taken by row `{first}`")));
-                }
-            }
-            for (position, alias) in row.alias.iter().enumerate() {
-                let [series] = alias.add.as_slice() else { continue };
-                let mut spellings = vec![series.clone()];
-                if alias.series_type == SeriesType::Counter {
-                    spellings.push(other_counter_name(series));
-                }
-                for spelling in spellings {
-                    if catalogue.by_series.insert(spelling.clone(), (index, position)).is_some() {
-                        return Err(fault(format!(
-                            "the series `{spelling}` already stands alone in another alias"
-                        )));
-                    }
-                }
-            }
-            catalogue.metrics.push(Metric {
-                canonical: Some(row.name.clone()),
-                name: row.name,
-                kind: row.kind,
-                unit: row.unit,
-                aggregation: row.aggregation,
-                full_scale: row.full_scale,
-                backlog: row.backlog,
-                signed: false,
-                aliases: row.alias,
-            });
+        let mut catalogue = self.clone();
+        for engine in file.engine {
+            let name = engine.name.clone();
+            catalogue
+                .add_engine(engine)
+                .map_err(|problem| CatalogueError::Engine { engine: name, problem })?;
         }
+        for row in file.metric {
+            let name = row.name.clone();
+            catalogue.add_metric(row).map_err(|problem| CatalogueError::Row { metric: name, problem })?;
+        }
+        let fault = |(metric, problem)| CatalogueError::Row { metric, problem };
+        catalogue.index_series().map_err(fault)?;
         Ok(catalogue)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::ResolveError;
-
-    const ROW: &str = "[[metric]]\nname = 'a'\nkind = 'additive'\nunit = 'x'\naggregation = 'sum'\n";
-    const ALIAS: &str = "[[metric.alias]]\nengine = 'e'\ngeneration = 'g'\ntype = 'gauge'\nadd = ['e:a']\n";
-
-    #[test]
-    fn faults_are_named() {
-        let check = |text: &str, sentence: &str| {
-            let error = Catalogue::parse(text).unwrap_err().to_string();
-            assert!(error.contains(sentence), "{error:?} lacks {sentence:?}");
-        };
-        assert_eq!(Catalogue::parse(&format!("{ROW}{ALIAS}")).unwrap().metrics().len(), 1);
-        check("[[metric]]\nname = 'a'", "missing field");
-        check(&format!("{ROW}colour = 'red'\n{ALIAS}"), "unknown field `colour`");
-        check(&format!("{ROW}alias = []"), "catalogue row `a`: it has no alias");
-        check(&format!("{ROW}{}", ALIAS.replace("'e:a'", "")), "names no series");
-        check(&format!("{ROW}{}", ALIAS.replace("e:a", "e{x=1}")), "`e{x=1}` is not a metric name");
-        check(&format!("{ROW}{}", ALIAS.replace("gauge", "asdeclared")), "unknown variant `asdeclared`");
-        check(&format!("{ROW}full_scale = 1.0\n{ALIAS}"), "`full_scale` is for kind `utilisation`");
-        let utilisation = ROW.replace("additive", "utilisation");
-        check(&format!("{utilisation}full_scale = 0.0\n{ALIAS}"), "must be above 0");
-        check(&format!("{utilisation}backlog = true\n{ALIAS}"), "`backlog` is for kind `additive`");
-        let mean = ROW.replace("'sum'", "'mean'");
-        check(&format!("{mean}{}", ALIAS.replace("'e:a'", "'e:a', 'e:b'")), "`e:a + e:b` is a sum of series");
-        let histograms = ALIAS.replace("'e:a'", "'e:a', 'e:b'").replace("gauge", "histogram");
-        check(&format!("{ROW}{histograms}"), "a histogram stands alone");
-        check(&format!("{ROW}{ALIAS}{ROW}{ALIAS}"), "the name `a` is already taken by row `a`");
-        check(&format!("{ROW}synonyms = ['a']\n{ALIAS}"), "the name `a` is already taken by row `a`");
-        check(
-            &format!("{ROW}{ALIAS}{}{ALIAS}", ROW.replace("'a'", "'b'")),
-            "the series `e:a` already stands alone",
-        );
+    fn add_engine(&mut self, engine: Engine) -> Result<(), String> {
+        if engine.name.is_empty() {
+            return Err("it has no name".to_owned());
+        }
+        if self.engine(&engine.name).is_some() {
+            return Err("it is known already".to_owned());
+        }
+        if engine.prefixes.is_empty() || engine.prefixes.iter().any(String::is_empty) {
+            return Err("it needs `prefixes`, the beginnings of its series".to_owned());
+        }
+        if !engine.path.starts_with('/') {
+            return Err(format!("`path` is `{}`, but must begin with a slash", engine.path));
+        }
+        self.engines.push(engine);
+        Ok(())
     }
 
-    /// Name asked for, canonical name, first alias, its type.
-    #[test]
-    fn names_resolve() {
-        use SeriesType::{AsDeclared, Counter, Gauge};
-        let check = |name: &str, canonical: Option<&str>, aliases: &str, first: SeriesType| {
-            let metric = Catalogue::builtin().resolve(name).unwrap();
-            let found: Vec<_> = metric.aliases.iter().map(ToString::to_string).collect();
-            assert_eq!((metric.name.as_str(), metric.canonical.as_deref()), (name, canonical));
-            assert_eq!(found.join(", "), aliases);
-            assert_eq!(metric.aliases[0].series_type, first);
-        };
-        let kv = "vllm:kv_cache_usage_perc, vllm:gpu_cache_usage_perc";
-        let prompt = "vllm:avg_prompt_throughput_toks_per_s, vllm:prompt_tokens_total";
-        check("running", Some("running"), "vllm:num_requests_running", Gauge);
-        check("num_requests_waiting", Some("waiting"), "vllm:num_requests_waiting", Gauge);
-        check("inflight", Some("inflight"), "vllm:num_requests_running + vllm:num_requests_waiting", Gauge);
-        check("gpu_cache_usage_perc", Some("kv_util"), kv, Gauge);
-        check("kv_cache_usage_perc", Some("kv_util"), kv, Gauge);
-        check("vllm:gpu_cache_usage_perc", Some("kv_util"), "vllm:gpu_cache_usage_perc", Gauge);
-        check("avg_prompt_throughput_toks_per_s", Some("prompt_tokens_rate"), prompt, Gauge);
-        check("vllm:prompt_tokens_total", Some("prompt_tokens_rate"), "vllm:prompt_tokens_total", Counter);
-        check("vllm:prompt_tokens", Some("prompt_tokens_rate"), "vllm:prompt_tokens_total", Counter);
-        check("request_success_total", Some("request_rate"), "vllm:request_success_total", Counter);
-        check("my_queue_depth", None, "my_queue_depth", AsDeclared);
-        check("my.queue/depth", None, "my.queue/depth", AsDeclared);
+    fn add_metric(&mut self, row: Row) -> Result<(), String> {
+        row.check()?;
+        let known = self.by_name.get(&row.name).copied();
+        let at = known.map_or(self.metrics.len(), |named| named.row);
+        let own_name = |metric: &Metric| metric.name == row.name;
+        if known.is_some() && !self.metrics.get(at).is_some_and(own_name) {
+            return Err(self.taken(&row.name, at));
+        }
+        if known.is_none() {
+            self.by_name.insert(row.name.clone(), Named { row: at, statistic: None, scale: 1.0 });
+        }
+        for synonym in &row.synonyms {
+            if let Some(first) = self.by_name.insert(synonym.name().to_owned(), synonym.named(at)) {
+                return Err(self.taken(synonym.name(), first.row));
+            }
+        }
+        match self.metrics.get_mut(at) {
+            Some(metric) => row.extend(metric)?,
+            None => self.metrics.push(row.into_metric()?),
+        }
+        self.respell(at);
+        let metric = &self.metrics[at];
+        let engines = metric.aliases.iter().map(|alias| &alias.engine).chain(metric.lacks.keys());
+        if let Some(engine) = engines.into_iter().find(|name| self.engine(name).is_none()) {
+            return Err(format!("there is no engine `{engine}`"));
+        }
+        if let Some(alias) = metric.aliases.iter().find(|alias| metric.lacks.contains_key(&alias.engine)) {
+            return Err(format!("engine `{}` has it as `{alias}` and is said to lack it", alias.engine));
+        }
+        Ok(())
     }
 
-    #[test]
-    fn what_waits_is_a_backlog() {
-        for (name, backlog) in [
-            ("waiting", true),
-            ("num_requests_waiting", true),
-            ("vllm:num_requests_waiting", true),
-            ("inflight", false),
-            ("my_queue_depth", false),
-        ] {
-            assert_eq!(Catalogue::builtin().resolve(name).unwrap().backlog, backlog, "{name}");
+    /// Adds the aliases of engines whose series have the same names behind other prefixes.
+    fn respell(&mut self, at: usize) {
+        for engine in self.engines.iter().filter(|engine| engine.same_names) {
+            let Some((first, others)) = engine.prefixes.split_first() else { continue };
+            let metric = &mut self.metrics[at];
+            let own: Vec<Alias> =
+                metric.aliases.iter().filter(|alias| alias.engine == engine.name).cloned().collect();
+            for (prefix, alias) in
+                others.iter().flat_map(|prefix| own.iter().map(move |alias| (prefix, alias)))
+            {
+                let mut alias = alias.clone();
+                for term in &mut alias.terms {
+                    if let Some(rest) = term.selector.name.strip_prefix(first.as_str()) {
+                        term.selector.name = format!("{prefix}{rest}");
+                    }
+                }
+                if !metric.aliases.iter().any(|known| known.terms == alias.terms) {
+                    metric.aliases.push(alias);
+                }
+            }
         }
     }
 
-    #[test]
-    fn what_cannot_be_read_is_said() {
-        for name in
-            ["ttft", "time_per_output_token_seconds", "vllm:e2e_request_latency_seconds", "queue_time"]
-        {
-            let error = Catalogue::builtin().resolve(name).unwrap_err();
-            assert!(
-                matches!(&error, ResolveError::Histogram { name: asked, .. } if asked == name),
-                "{error}"
-            );
-        }
-        for name in ["", "a b", "rate(x[1m])", "x{y=\"z\"}", "x\n"] {
-            assert_eq!(Catalogue::builtin().resolve(name), Err(ResolveError::NotAName(name.to_owned())));
-        }
+    fn taken(&self, name: &str, row: usize) -> String {
+        let first = self.metrics.get(row).map_or(name, |metric| &metric.name);
+        format!("the name `{name}` is already taken by row `{first}`")
     }
 
-    #[test]
-    fn utilisation_has_a_full_scale_and_nothing_of_the_catalogue_is_negative() {
-        for metric in Catalogue::builtin().metrics() {
-            assert_eq!(metric.full_scale.is_some(), metric.kind == Kind::Utilisation, "{}", metric.name);
-            assert!(!metric.signed);
+    /// One series is one metric, unless it is a stand-in.
+    fn index_series(&mut self) -> Result<(), (String, String)> {
+        self.by_series.clear();
+        for (row, metric) in self.metrics.iter().enumerate() {
+            for (at, alias) in metric.aliases.iter().enumerate() {
+                let Some(selector) = alias.alone() else { continue };
+                let place = Place { row, alias: at, derived: alias.derived.is_some() };
+                let mut spellings = vec![selector.name.clone()];
+                if alias.series_type == SeriesType::Counter {
+                    spellings.push(other_counter_name(&selector.name));
+                }
+                for spelling in spellings {
+                    let places = self.by_series.entry(spelling.clone()).or_default();
+                    let same = |other: &&Place| {
+                        let known = &self.metrics[other.row].aliases[other.alias];
+                        let matchers = known.alone().map(|selector| &selector.matchers);
+                        matchers == Some(&selector.matchers)
+                    };
+                    let stands = |other: &&Place| !(other.derived || place.derived);
+                    if let Some(other) = places.iter().filter(stands).find(same) {
+                        let first = &self.metrics[other.row].name;
+                        let problem = format!(
+                            "the series `{spelling}` already stands alone in an alias of row `{first}`"
+                        );
+                        return Err((metric.name.clone(), problem));
+                    }
+                    places.push(place);
+                }
+            }
         }
+        Ok(())
     }
 }

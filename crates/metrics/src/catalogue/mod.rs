@@ -1,8 +1,9 @@
 //! The engine catalogue: which series of which engine is which metric, and how its values add up.
 //!
-//! The rows are in `catalogue.toml`, part of the binary. A metric can be asked for by its engine-neutral name
-//! (`inflight`), by AIBrix's name for it (`gpu_cache_usage_perc`), by an engine's own name
-//! (`vllm:num_requests_running`), or by any other name a page may have (`my_queue_depth`).
+//! The rows are in `catalogue.toml`, part of the binary; a file of the same shape extends them. A metric can be asked for
+//! by its engine-neutral name (`inflight`), by AIBrix's name for it (`gpu_cache_usage_perc`), by an engine's own name
+//! (`vllm:num_requests_running`), or by any other name a page may have (`my_queue_depth`); each with matchers on labels
+//! if need be (`running{model_name="a"}`).
 //!
 //! ```
 //! use windlass_metrics::{Catalogue, Kind};
@@ -14,16 +15,22 @@
 //! # Ok::<(), windlass_metrics::ResolveError>(())
 //! ```
 
+mod alias;
+mod engine;
 mod file;
+mod list;
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use alias::{Aggregation, Alias, Operator, SeriesType, Term};
+pub use engine::{AliasUsed, Detected, DetectedBy, Engine, Generation, LABELS};
 pub use file::CatalogueError;
+
+use crate::selector::{Matcher, Selector, SelectorError};
 
 /// How values of several pods make a fleet's total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,53 +44,14 @@ pub enum Kind {
     Latency,
 }
 
-/// How the series of one metric on one pod's page (ranks, models, reasons) make that pod's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What a histogram is summed up as.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Aggregation {
-    /// They are added up.
-    Sum,
-    /// Their arithmetic mean.
+pub enum Statistic {
+    /// The mean of the observations.
     Mean,
-    /// The greatest.
-    Max,
-}
-
-/// What the values of an alias are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SeriesType {
-    /// The value is the reading.
-    Gauge,
-    /// The value only grows; the reading is its rate per second.
-    Counter,
-    /// Buckets; not read yet.
-    Histogram,
-    /// A counter if the page declares one, else a gauge: names the catalogue does not know.
-    #[serde(skip)]
-    AsDeclared,
-}
-
-/// One way an engine exposes a metric.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Alias {
-    /// The engine, as `vllm`; empty for a name the catalogue does not know.
-    pub engine: String,
-    /// The engine's generations that have it, for people.
-    pub generation: String,
-    /// What the values are.
-    #[serde(rename = "type")]
-    pub series_type: SeriesType,
-    /// The names of the series to add up; nearly always one.
-    pub add: Vec<String>,
-}
-
-/// The series names, joined by ` + `.
-impl fmt::Display for Alias {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.add.join(" + "))
-    }
+    /// The quantile, from 0 to 1.
+    Quantile(f64),
 }
 
 /// A metric, ready to be compiled into a [`Wanted`](crate::Wanted).
@@ -97,7 +65,7 @@ pub struct Metric {
     pub kind: Kind,
     /// The unit of a reading (of the rate, for counters); empty if not known.
     pub unit: String,
-    /// How series make a pod's value.
+    /// How series make a pod's value, where a term does not say otherwise.
     pub aggregation: Aggregation,
     /// The value that means 100 %, for metrics that have one; a target above it is meant as percent.
     pub full_scale: Option<f64>,
@@ -105,8 +73,12 @@ pub struct Metric {
     pub backlog: bool,
     /// Whether a value below zero is possible. Where it is not, such a value is no reading.
     pub signed: bool,
+    /// What histograms are summed up as.
+    pub statistic: Statistic,
     /// Where to find it, in order of preference.
     pub aliases: Vec<Alias>,
+    /// Engines that are known to lack it, and why or what to use instead.
+    pub lacks: BTreeMap<String, String>,
 }
 
 /// What a name in a user's object stands for.
@@ -115,7 +87,7 @@ pub type Resolution = Result<Metric, ResolveError>;
 /// Why a name cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ResolveError {
-    /// The metric is known, but only as a histogram.
+    /// The metric is known, but as a histogram.
     #[error(
         "metric `{name}` is a histogram ({series}), and scaling on quantiles of histograms is not built yet; \
          use a load metric such as `inflight` or `kv_util`"
@@ -123,22 +95,40 @@ pub enum ResolveError {
     Histogram {
         /// The name asked for.
         name: String,
-        /// The series it would be read from.
+        /// The first series it would be read from.
         series: String,
     },
     /// The text cannot be the name of a metric.
-    #[error("`{0}` is not a metric name; give the name alone, without blanks, labels, functions or quotes")]
-    NotAName(String),
+    #[error(transparent)]
+    NotAName(#[from] SelectorError),
 }
 
 /// All rows, and indices over them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Catalogue {
+    engines: Vec<Engine>,
     metrics: Vec<Metric>,
-    /// Canonical names and synonyms to rows.
-    by_name: HashMap<String, usize>,
-    /// Engines' own names to rows and aliases that consist of that series alone.
-    by_series: HashMap<String, (usize, usize)>,
+    /// Canonical names and synonyms.
+    by_name: HashMap<String, Named>,
+    /// Engines' own names to the rows and aliases that consist of series of that name alone.
+    by_series: HashMap<String, Vec<Place>>,
+}
+
+/// What a name of the catalogue says.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    row: usize,
+    /// What it says of histograms, as `p95_ttft_5m` does.
+    statistic: Option<Statistic>,
+    /// What it is counted in: 60 for a rate per minute.
+    scale: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    row: usize,
+    alias: usize,
+    derived: bool,
 }
 
 impl Catalogue {
@@ -156,30 +146,85 @@ impl Catalogue {
         &self.metrics
     }
 
-    /// What `name` stands for. In this order: the catalogue's name, AIBrix's, an engine's (read from that series
-    /// alone, a counter with or without `_total`), and anything else: a series of that name, additive, added up, a
-    /// gauge unless the page declares it a counter.
+    /// The engines, in the order of the file.
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    /// What `name` stands for, if it is not a histogram; see [`lookup`](Self::lookup).
     pub fn resolve(&self, name: &str) -> Resolution {
-        if !is_metric_name(name) {
-            return Err(ResolveError::NotAName(name.to_owned()));
+        let metric = self.lookup(name)?;
+        match metric.aliases.iter().find(|alias| alias.series_type == SeriesType::Histogram) {
+            Some(alias) => Err(ResolveError::Histogram { name: name.to_owned(), series: alias.to_string() }),
+            None => Ok(metric),
         }
-        let known = if let Some(&row) = self.by_name.get(name) {
-            self.metrics[row].clone()
-        } else if let Some(&(row, alias)) = self.by_series.get(name) {
-            let metric = &self.metrics[row];
-            Metric { aliases: vec![metric.aliases[alias].clone()], ..metric.clone() }
-        } else {
-            return Ok(custom(name));
+    }
+
+    /// What `name` stands for, histograms included. In this order: the catalogue's name, AIBrix's, an engine's (read from
+    /// series of that name alone, in the unit they have there; a counter with or without `_total`), and anything else: a
+    /// series of that name, additive, added up, a gauge unless the page declares it a counter. Matchers on labels narrow
+    /// all series of the metric; one on a label for which the catalogue has a matcher takes its place.
+    pub fn lookup(&self, name: &str) -> Result<Metric, SelectorError> {
+        let selector: Selector = name.parse()?;
+        let known = match (self.by_name.get(&selector.name), self.by_series.get(&selector.name)) {
+            (Some(named), _) => Some(self.by_its_name(*named)),
+            (None, Some(places)) => self.by_its_series(places, &selector.matchers),
+            (None, None) => None,
         };
-        if known.aliases.iter().all(|alias| alias.series_type == SeriesType::Histogram) {
-            let series = known.aliases.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-            return Err(ResolveError::Histogram { name: name.to_owned(), series });
+        let Some(mut metric) = known else { return Ok(custom(name, selector)) };
+        name.clone_into(&mut metric.name);
+        if !selector.matchers.is_empty() {
+            for term in metric.aliases.iter_mut().flat_map(|alias| &mut alias.terms) {
+                term.selector = term.selector.narrowed(&selector.matchers);
+            }
+            let mut seen: Vec<Alias> = Vec::new();
+            metric.aliases.retain(|alias| {
+                let new = !seen.iter().any(|known| known.terms == alias.terms);
+                seen.extend(new.then(|| alias.clone()));
+                new
+            });
         }
-        Ok(Metric { name: name.to_owned(), ..known })
+        Ok(metric)
+    }
+
+    fn by_its_name(&self, named: Named) -> Metric {
+        let mut metric = self.metrics[named.row].clone();
+        metric.statistic = named.statistic.unwrap_or(metric.statistic);
+        for alias in &mut metric.aliases {
+            alias.scale *= named.scale;
+        }
+        if named.scale == 60.0 {
+            metric.unit = metric.unit.replace("/s", "/min");
+        }
+        metric
+    }
+
+    /// `None` where the name stands for several metrics, told apart by labels that `matchers` do not name.
+    fn by_its_series(&self, places: &[Place], matchers: &[Matcher]) -> Option<Metric> {
+        let own = |place: &&Place| !place.derived;
+        let direct = places.iter().any(|place| !place.derived);
+        let mut places: Vec<&Place> = places.iter().filter(|place| !direct || own(place)).collect();
+        if places.iter().any(|place| place.row != places[0].row) {
+            let said = |place: &&Place| {
+                let alias = &self.metrics[place.row].aliases[place.alias];
+                alias.terms.iter().flat_map(|term| &term.selector.matchers).all(|m| matchers.contains(m))
+            };
+            places.retain(said);
+        }
+        let row = places.first()?.row;
+        if places.iter().any(|place| place.row != row) {
+            return None;
+        }
+        let metric = &self.metrics[row];
+        let in_own_unit = |place: &&Place| Alias { scale: 1.0, ..metric.aliases[place.alias].clone() };
+        let aliases: Vec<Alias> = places.iter().map(in_own_unit).collect();
+        let scaled = places.iter().any(|place| metric.aliases[place.alias].scale != 1.0);
+        let unit = if scaled { String::new() } else { metric.unit.clone() };
+        Some(Metric { unit, aliases, ..metric.clone() })
     }
 }
 
-fn custom(name: &str) -> Metric {
+fn custom(name: &str, selector: Selector) -> Metric {
     Metric {
         name: name.to_owned(),
         canonical: None,
@@ -189,22 +234,24 @@ fn custom(name: &str) -> Metric {
         full_scale: None,
         backlog: false,
         signed: true,
+        statistic: Statistic::Mean,
         aliases: vec![Alias {
             engine: String::new(),
             generation: String::new(),
             series_type: SeriesType::AsDeclared,
-            add: vec![name.to_owned()],
+            operator: Operator::Add,
+            terms: vec![Term { selector, aggregation: Aggregation::Sum, labels: Vec::new() }],
+            scale: 1.0,
+            derived: None,
         }],
+        lacks: BTreeMap::new(),
     }
-}
-
-/// Names a page may have, those in quotes included; refuses what looks like a query.
-fn is_metric_name(name: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "{}()[]\"'`\\,=".contains(c);
-    !name.is_empty() && !name.contains(odd)
 }
 
 /// A counter's name in the other spelling: with `_total`, or without.
 pub(crate) fn other_counter_name(name: &str) -> String {
     name.strip_suffix("_total").map_or_else(|| format!("{name}_total"), str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,9 @@ pub enum Selected<'a> {
 /// A compiled set of sample names to look for.
 #[derive(Debug, Clone)]
 pub struct Names {
-    names: Vec<Box<str>>,
+    sorted: Vec<Box<str>>,
     sieve: Sieve,
+    table: Table,
 }
 
 impl Names {
@@ -45,21 +46,21 @@ impl Names {
         I: IntoIterator<Item = S>,
         S: Into<Box<str>>,
     {
-        let mut names: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
-        names.sort_unstable();
-        names.dedup();
-        let sieve = Sieve::new(&names);
-        Self { names, sieve }
+        let mut sorted: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let (sieve, table) = (Sieve::new(&sorted), Table::new(&sorted));
+        Self { sorted, sieve, table }
     }
 
     /// The names, sorted.
     pub fn as_slice(&self) -> &[Box<str>] {
-        &self.names
+        &self.sorted
     }
 
     /// The index of a name.
     pub fn index(&self, name: &str) -> Option<usize> {
-        self.names.binary_search_by(|known| (**known).cmp(name)).ok()
+        self.sorted.binary_search_by(|known| (**known).cmp(name)).ok()
     }
 
     fn index_of(&self, name: EscapedStr<'_>) -> Option<usize> {
@@ -71,9 +72,54 @@ impl Names {
         if !self.sieve.may_match(rest) {
             return None;
         }
-        self.names.iter().position(|name| {
-            rest.starts_with(name.as_bytes()) && !rest.get(name.len()).is_some_and(|&b| is_name_byte(b))
-        })
+        let length = rest.iter().position(|&byte| !is_name_byte(byte)).unwrap_or(rest.len());
+        self.table.find(&rest[..length], &self.sorted)
+    }
+}
+
+/// Fibonacci hashing: the top bits of the product depend on every bit of the word.
+fn spread(word: u64) -> u64 {
+    word.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Finds a whole name. With a catalogue of engines many names begin alike, so the sieve alone leaves many to compare.
+#[derive(Debug, Clone)]
+struct Table {
+    /// The name of an index, one up; 0 where there is none. At most a quarter is used.
+    slots: Box<[u16]>,
+}
+
+impl Table {
+    fn new(names: &[Box<str>]) -> Self {
+        let mut slots = vec![0; (4 * names.len()).next_power_of_two()].into_boxed_slice();
+        for (number, name) in (1u16..).zip(names) {
+            let mut at = Self::hash(name.as_bytes());
+            while slots[at % slots.len()] != 0 {
+                at += 1;
+            }
+            slots[at % slots.len()] = number;
+        }
+        Self { slots }
+    }
+
+    /// Of the length and the last eight bytes.
+    fn hash(name: &[u8]) -> usize {
+        let word = name.last_chunk().map_or_else(
+            || name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+            |last| u64::from_le_bytes(*last),
+        );
+        (spread(word ^ spread(name.len() as u64)) >> 32) as usize
+    }
+
+    fn find(&self, name: &[u8], names: &[Box<str>]) -> Option<usize> {
+        let mut at = Self::hash(name);
+        loop {
+            let index = usize::from(self.slots[at % self.slots.len()]).checked_sub(1)?;
+            if names[index].as_bytes() == name {
+                return Some(index);
+            }
+            at += 1;
+        }
     }
 }
 
@@ -107,8 +153,7 @@ impl Sieve {
     }
 
     fn slot(&self, word: u64) -> usize {
-        // Fibonacci hashing: the top byte of the product depends on every byte of the word.
-        ((word & self.mask).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize
+        (spread(word & self.mask) >> 56) as usize
     }
 
     fn may_match(&self, rest: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "test helpers")]
 
 mod digest;
+mod pages;
 mod prometheus;
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,0 +1,181 @@
+//! Several metrics of one pod's page, in one pass.
+//!
+//! ```
+//! use windlass_metrics::{Catalogue, Format, Reading, Readings, Sample, Wanted};
+//!
+//! let catalogue = Catalogue::builtin();
+//! let wanted = Wanted::new(&[catalogue.resolve("inflight")?, catalogue.resolve("kv_util")?]);
+//! let page = b"vllm:num_requests_running{engine=\"0\"} 5\n\
+//!              vllm:num_requests_running{engine=\"1\"} 7\n\
+//!              vllm:num_requests_waiting{engine=\"0\"} 3\n\
+//!              vllm:kv_cache_usage_perc{engine=\"0\"} NaN\n";
+//! let mut readings = Readings::default();
+//! wanted.read(page, Format::Text, &mut readings)?;
+//! assert_eq!(*readings, [Some(Reading { sample: Sample::Gauge(15.0), alias: 0 }), None]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod pass;
+mod plan;
+
+use std::ops::Deref;
+
+use crate::catalogue::{Alias, Metric};
+use crate::exposition::{Format, Names, PageError, Selected, parse, select};
+use crate::histogram::Histogram;
+use pass::Pass;
+use plan::{Plan, Slot, Slots};
+
+/// One value of one metric from one page. Finite; not negative unless the metric can be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sample {
+    /// The value itself.
+    Gauge(f64),
+    /// A count; its rate is what is meant. See [`CounterRate`](crate::CounterRate).
+    Counter(f64),
+    /// Two counts; the ratio of their rates is what is meant. See [`CounterRatio`](crate::CounterRatio).
+    Ratio {
+        /// The count above, in the metric's unit.
+        part: f64,
+        /// The count below.
+        whole: f64,
+    },
+    /// All that was observed since the engine started, in the metric's unit; the series of the pod are merged. See
+    /// [`HistogramWindow`](crate::HistogramWindow).
+    Histogram(Histogram),
+}
+
+/// A sample, and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The value, with its type.
+    pub sample: Sample,
+    /// Index into [`Metric::aliases`] of the alias that decided on this page.
+    pub alias: usize,
+}
+
+/// What was read from a page, an entry per metric; and what reading needs, kept for the next page: reading gauges and
+/// counters again allocates nothing, and the buffers of histograms are used again.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    values: Vec<Option<Reading>>,
+    pass: Pass,
+}
+
+impl Deref for Readings {
+    type Target = [Option<Reading>];
+
+    fn deref(&self) -> &[Option<Reading>] {
+        &self.values
+    }
+}
+
+impl Readings {
+    /// No readings, of the number of metrics that are wanted.
+    fn clear(&mut self, wanted: &Wanted) {
+        for reading in self.values.drain(..).flatten() {
+            if let Sample::Histogram(histogram) = reading.sample {
+                self.pass.spare.push(histogram);
+            }
+        }
+        self.values.resize(wanted.plans.len(), None);
+        self.pass.begin(wanted.slots.len(), wanted.names.as_slice().len());
+    }
+}
+
+/// A compiled set of metrics to read from pages.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    names: Names,
+    /// By the indices of the names: the slots that take samples of that name.
+    takers: Vec<Vec<usize>>,
+    slots: Vec<Slot>,
+    plans: Vec<Plan>,
+}
+
+impl Wanted {
+    /// Compiles `metrics`; readings come in their order.
+    pub fn new(metrics: &[Metric]) -> Self {
+        Self::of(metrics, |_| true)
+    }
+
+    /// The same for pods of which the engine is known (its name in the catalogue), with the same readings from its pages:
+    /// the other engines' names need not be looked for, which makes reading faster and requests by name shorter.
+    pub fn for_engine(metrics: &[Metric], engine: &str) -> Self {
+        Self::of(metrics, |alias| alias.engine == engine || alias.engine.is_empty())
+    }
+
+    fn of(metrics: &[Metric], wanted: impl Fn(&Alias) -> bool) -> Self {
+        let mut slots = Slots::new(metrics, &wanted);
+        let plans = metrics.iter().map(|metric| Plan::new(metric, &mut slots, &wanted)).collect();
+        let Slots { names, slots } = slots;
+        let mut takers = vec![Vec::new(); names.as_slice().len()];
+        for (at, slot) in slots.iter().enumerate() {
+            takers[slot.name].push(at);
+        }
+        Self { names, takers, slots, plans }
+    }
+
+    /// The number of metrics, and so of readings.
+    pub fn len(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty()
+    }
+
+    /// Every sample name that may be needed, for exporters that filter by name. Sorted.
+    pub fn sample_names(&self) -> impl Iterator<Item = &str> {
+        self.names.as_slice().iter().map(|name| &**name)
+    }
+
+    /// The sample names that were needed for these readings, and those of the aliases that are preferred to them: with a
+    /// page of these names alone the readings are the same. Sorted. Of metrics without a reading, all.
+    pub fn sample_names_for(&self, readings: &[Option<Reading>]) -> Vec<&str> {
+        let mut needed = vec![false; self.names.as_slice().len()];
+        for (plan, reading) in self.plans.iter().zip(readings) {
+            let last = reading.as_ref().map_or(usize::MAX, |reading| reading.alias);
+            plan.names(last, &self.slots, |name| needed[name] = true);
+        }
+        let names = self.names.as_slice().iter().zip(needed);
+        names.filter(|(_, needed)| *needed).map(|(name, _)| &**name).collect()
+    }
+
+    /// Reads a page. `out` gets one entry per metric, in the order of [`Wanted::new`]; after an error all are `None`.
+    ///
+    /// - The first alias whose terms all have a series on the page decides, even if it then has no usable value.
+    /// - All series that match count, by the term's aggregation. With one of them NaN, infinite, or negative where the
+    ///   metric cannot be, there is no reading: the remaining ones are not the whole. A series that comes twice counts
+    ///   once; if it comes with two values, there is no reading.
+    /// - The catalogue says what is a counter; for names it does not know, the page does. A counter is found with and
+    ///   without `_total`, the spelling asked for first. The count and the sum of a histogram are counters.
+    /// - Histograms of several series are merged. Of their bounds, those count that all have.
+    /// - Cut pages and bad lines: see [`select`]. A page without any wanted name is read in full, so that what is no
+    ///   metrics page at all is an error and not silence.
+    pub fn read(&self, page: &[u8], format: Format, out: &mut Readings) -> Result<(), PageError> {
+        out.clear(self);
+        let Readings { values, pass } = out;
+        let mut any = false;
+        select(page, format, &self.names, |selected| match selected {
+            Selected::Type { name, metric_type } => pass.declared[name] = Some(metric_type),
+            Selected::Sample { name, sample } => {
+                any = true;
+                for &slot in &self.takers[name] {
+                    pass.take(slot, &self.slots[slot], &sample);
+                }
+            }
+        })?;
+        if !any {
+            parse(page, format).try_for_each(|entry| entry.map(drop))?;
+        }
+        for (value, plan) in values.iter_mut().zip(&self.plans) {
+            *value = plan.read(pass);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

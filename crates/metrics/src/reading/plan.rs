@@ -1,0 +1,248 @@
+//! How one metric is read: its aliases as slots that samples go to.
+
+use super::pass::{Found, Pass};
+use super::{Reading, Sample};
+use crate::catalogue::{Aggregation, Alias, Metric, Operator, SeriesType, Term, other_counter_name};
+use crate::exposition::{MetricType, Names};
+use crate::selector::Matcher;
+
+/// Where the samples of one name go that match; what is made of one sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Slot {
+    pub(super) name: usize,
+    pub(super) matchers: Vec<Matcher>,
+    pub(super) value: Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// The sample's.
+    Own,
+    /// The product of these labels.
+    Labels(Vec<String>),
+    /// The sample's, for the bucket its label `le` names.
+    Bucket,
+}
+
+/// The slots while they are made: terms that want the same share one.
+#[derive(Debug)]
+pub(super) struct Slots {
+    pub(super) names: Names,
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Slots {
+    pub(super) fn new(metrics: &[Metric], wanted: impl Fn(&Alias) -> bool) -> Self {
+        let aliases = metrics.iter().flat_map(|metric| &metric.aliases).filter(|alias| wanted(alias));
+        let series = aliases.flat_map(|alias| alias.terms.iter().map(|term| (alias.series_type, term)));
+        let names = Names::new(series.flat_map(|(series_type, term)| {
+            let name = &term.selector.name;
+            match series_type {
+                SeriesType::Histogram => vec![name.clone(), format!("{name}_bucket"), format!("{name}_sum")],
+                SeriesType::Gauge => vec![name.clone()],
+                SeriesType::Counter => vec![name.clone(), other_counter_name(name)],
+                SeriesType::AsDeclared => {
+                    let stem = counted_stem(name).unwrap_or(name);
+                    vec![name.clone(), other_counter_name(name), stem.to_owned()]
+                }
+            }
+        }));
+        Self { names, slots: Vec::new() }
+    }
+
+    fn slot(&mut self, name: &str, matchers: &[Matcher], value: Value) -> Option<usize> {
+        let slot = Slot { name: self.names.index(name)?, matchers: matchers.to_vec(), value };
+        let known = self.slots.iter().position(|known| *known == slot);
+        Some(known.unwrap_or_else(|| {
+            self.slots.push(slot);
+            self.slots.len() - 1
+        }))
+    }
+}
+
+/// How to read one metric.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    signed: bool,
+    aliases: Vec<AliasPlan>,
+}
+
+#[derive(Debug, Clone)]
+struct AliasPlan {
+    series_type: SeriesType,
+    operator: Operator,
+    scale: f64,
+    terms: Vec<TermPlan>,
+}
+
+/// One term: the slots for its name as it is, and for a counter's name in the other spelling.
+#[derive(Debug, Clone)]
+struct TermPlan {
+    aggregation: Aggregation,
+    exact: Spelling,
+    other: Option<Spelling>,
+    /// The name of the histogram or summary whose count or sum this may be.
+    counted: Option<usize>,
+    /// The slot of a histogram's sums.
+    sum: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Spelling {
+    slot: usize,
+    name: usize,
+    /// The name without `_total`: `OpenMetrics` declares counters so.
+    declared: Option<usize>,
+}
+
+impl Spelling {
+    fn declared(self, pass: &Pass) -> Option<MetricType> {
+        pass.declared[self.name].or_else(|| pass.declared[self.declared?])
+    }
+}
+
+/// What a term is on a page.
+#[derive(Debug, Clone, Copy)]
+struct Located<'a> {
+    found: &'a Found,
+    aggregation: Aggregation,
+    counter: bool,
+}
+
+impl Plan {
+    /// Aliases that are not wanted keep their place, so that the others keep theirs, and are on no page.
+    pub(super) fn new(metric: &Metric, slots: &mut Slots, wanted: impl Fn(&Alias) -> bool) -> Self {
+        let plan = |alias| AliasPlan::new(alias, slots, wanted(alias));
+        Self { signed: metric.signed, aliases: metric.aliases.iter().map(plan).collect() }
+    }
+
+    pub(super) fn read(&self, pass: &mut Pass) -> Option<Reading> {
+        let mut aliases = self.aliases.iter().enumerate();
+        let (alias, plan) = aliases.find(|(_, alias)| alias.is_on(pass))?;
+        plan.sample(self.signed, pass).map(|sample| Reading { sample, alias })
+    }
+
+    /// Names the aliases up to and with the one at `last`.
+    pub(super) fn names(&self, last: usize, slots: &[Slot], mut name: impl FnMut(usize)) {
+        let aliases = self.aliases.iter().take(last.saturating_add(1));
+        for term in aliases.flat_map(|alias| &alias.terms) {
+            let spellings = [Some(term.exact), term.other];
+            spellings.into_iter().flatten().for_each(|spelling| {
+                name(slots[spelling.slot].name);
+                name(spelling.name);
+                spelling.declared.into_iter().for_each(&mut name);
+            });
+            term.counted.into_iter().chain(term.sum.map(|sum| slots[sum].name)).for_each(&mut name);
+        }
+    }
+}
+
+impl AliasPlan {
+    fn new(alias: &Alias, slots: &mut Slots, wanted: bool) -> Self {
+        let terms = alias.terms.iter().filter(|_| wanted);
+        let terms = terms.filter_map(|term| TermPlan::new(term, alias.series_type, slots));
+        Self {
+            series_type: alias.series_type,
+            operator: alias.operator,
+            scale: alias.scale,
+            terms: terms.collect(),
+        }
+    }
+
+    /// Whether all of it is on the page.
+    fn is_on(&self, pass: &Pass) -> bool {
+        !self.terms.is_empty() && self.terms.iter().all(|term| term.locate(self.series_type, pass).is_some())
+    }
+
+    /// The terms joined. They share one type: the alias has one, or a single term.
+    fn sample(&self, signed: bool, pass: &mut Pass) -> Option<Sample> {
+        let first = self.terms.first()?;
+        if self.series_type == SeriesType::Histogram {
+            return pass.histogram(first.exact.slot, first.sum?, self.scale).map(Sample::Histogram);
+        }
+        let counter = first.locate(self.series_type, pass)?.counter;
+        let signed = signed && !counter;
+        let value = |term: &TermPlan| {
+            let located = term.locate(self.series_type, pass)?;
+            located.found.value(located.aggregation, signed)
+        };
+        let join = |start: f64, join: fn(f64, f64) -> f64| {
+            self.terms.iter().try_fold(start, |value_so_far, term| Some(join(value_so_far, value(term)?)))
+        };
+        let joined = match self.operator {
+            Operator::Add => join(0.0, |a, b| a + b)?,
+            Operator::Multiply => join(1.0, |a, b| a * b)?,
+            Operator::Divide => {
+                let (part, whole) = (value(first)? * self.scale, value(self.terms.get(1)?)?);
+                let usable = part.is_finite() && whole.is_finite();
+                if counter {
+                    return usable.then_some(Sample::Ratio { part, whole });
+                }
+                // Nothing of nothing is not known.
+                return Some(part / whole).filter(|ratio| ratio.is_finite()).map(Sample::Gauge);
+            }
+        };
+        // Finite values may come to infinity together.
+        let value = Some(joined * self.scale).filter(|value| value.is_finite())?;
+        Some(if counter { Sample::Counter(value) } else { Sample::Gauge(value) })
+    }
+}
+
+impl TermPlan {
+    fn new(term: &Term, series_type: SeriesType, slots: &mut Slots) -> Option<Self> {
+        let (name, matchers) = (term.selector.name.as_str(), term.selector.matchers.as_slice());
+        if series_type == SeriesType::Histogram {
+            let slot = slots.slot(&format!("{name}_bucket"), matchers, Value::Bucket)?;
+            let exact = Spelling { slot, name: slots.names.index(name)?, declared: None };
+            let sum = slots.slot(&format!("{name}_sum"), matchers, Value::Own);
+            return Some(Self { aggregation: term.aggregation, exact, other: None, counted: None, sum });
+        }
+        let value = if term.labels.is_empty() { Value::Own } else { Value::Labels(term.labels.clone()) };
+        let other_name = other_counter_name(name);
+        let short = slots.names.index(name.strip_suffix("_total").unwrap_or(name));
+        let mut spelling = |name: &str| {
+            let at = slots.names.index(name)?;
+            Some(Spelling { slot: slots.slot(name, matchers, value.clone())?, name: at, declared: short })
+        };
+        let exact = spelling(name)?;
+        let other = (series_type != SeriesType::Gauge).then(|| spelling(&other_name)).flatten();
+        let as_declared = series_type == SeriesType::AsDeclared;
+        let counted = counted_stem(name).filter(|_| as_declared).and_then(|stem| slots.names.index(stem));
+        Some(Self { aggregation: term.aggregation, exact, other, counted, sum: None })
+    }
+
+    /// The term on the page.
+    fn locate<'a>(&self, series_type: SeriesType, pass: &'a Pass) -> Option<Located<'a>> {
+        let at = |spelling: Spelling, counter: bool| {
+            let found = pass.found(spelling.slot)?;
+            Some(Located { found, aggregation: self.aggregation, counter })
+        };
+        let other = |plausible: fn(Option<MetricType>) -> bool| {
+            let other = self.other.filter(|other| plausible(other.declared(pass)))?;
+            at(other, true)
+        };
+        match series_type {
+            SeriesType::Gauge | SeriesType::Histogram => at(self.exact, false),
+            SeriesType::Counter => at(self.exact, true).or_else(|| {
+                other(|declared| matches!(declared, None | Some(MetricType::Counter | MetricType::Unknown)))
+            }),
+            SeriesType::AsDeclared => match (at(self.exact, false), self.exact.declared(pass)) {
+                // The bare name of a summary has its quantiles, which are no load.
+                (Some(_), Some(MetricType::Summary)) => None,
+                (Some(located), Some(MetricType::Counter)) => Some(Located { counter: true, ..located }),
+                (Some(located), _) => Some(Located { counter: self.is_part_of_histogram(pass), ..located }),
+                (None, _) => other(|declared| declared == Some(MetricType::Counter)),
+            },
+        }
+    }
+
+    fn is_part_of_histogram(&self, pass: &Pass) -> bool {
+        let declared = self.counted.and_then(|stem| pass.declared[stem]);
+        matches!(declared, Some(MetricType::Histogram | MetricType::Summary))
+    }
+}
+
+/// The name of the histogram or summary whose count or sum `name` would be.
+fn counted_stem(name: &str) -> Option<&str> {
+    name.strip_suffix("_count").or_else(|| name.strip_suffix("_sum"))
+}
