@@ -17,6 +17,7 @@ mod settings;
 mod signals;
 mod source;
 pub mod status;
+mod target;
 mod validate;
 mod warning;
 
@@ -24,9 +25,10 @@ pub use holds::{Override, held};
 pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
 };
-pub use resolve::{Resolved, TargetRef, resolve};
+pub use resolve::{Resolved, resolve};
 pub use settings::{Origin, Setting};
 pub use source::{PathRule, PodSource, PortRule, Source};
 pub use status::PodAutoscalerStatus;
+pub use target::{Part, STORM_SERVICE_MODE, TargetRef};
 pub use validate::SpecError;
 pub use warning::Warning;

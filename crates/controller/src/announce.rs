@@ -10,6 +10,7 @@ use crate::autoscaler::{Active, FAILED_GET_SCALE};
 use crate::clock::Clock;
 use crate::outages::Change;
 use crate::pace::Pace;
+use crate::status::{CONFLICT, CONTESTED};
 
 /// Events about one object: this many at once, then one in this time. What is said beyond is in the log only.
 const BURST: u32 = 10;
@@ -30,6 +31,8 @@ pub(crate) struct Told {
     problem: Option<String>,
     warnings: Option<String>,
     quarantined: bool,
+    conflict: Option<String>,
+    truce: Option<String>,
 }
 
 impl Told {
@@ -46,6 +49,8 @@ impl Told {
             problem: message("AbleToScale", FAILED_GET_SCALE),
             warnings: message("PolicyWarnings", "ReadWithWarnings"),
             quarantined: message("Quarantined", "DecisionPanicked").is_some(),
+            conflict: message(CONFLICT, CONFLICT),
+            truce: message(CONTESTED, "FieldManager"),
         }
     }
 
@@ -74,6 +79,17 @@ impl Told {
                 warn("PolicyWarnings", warnings);
             }
             self.warnings.clone_from(&active.warnings);
+        }
+        let conflict = active.conflict.as_ref().map(|conflict| conflict.message.as_str());
+        for (reason, told, now) in
+            [(CONFLICT, &mut self.conflict, conflict), (CONTESTED, &mut self.truce, active.truce())]
+        {
+            if told.as_deref() != now {
+                if let Some(now) = now {
+                    warn(reason, now);
+                }
+                *told = now.map(str::to_owned);
+            }
         }
         if let Some(panic) = &active.quarantine
             && !self.quarantined

@@ -2,6 +2,7 @@
 
 mod by_the_clock;
 mod holding;
+mod others;
 mod polling;
 mod writing;
 
@@ -14,9 +15,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ApiResource;
+use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
-use windlass_api::{PodAutoscaler, Resolved, Source, SpecError};
+use windlass_api::{PodAutoscaler, Resolved, STORM_SERVICE_MODE, Source, SpecError};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
@@ -24,11 +26,14 @@ use windlass_scrape::Schedule;
 
 use crate::announce::Told;
 use crate::clock::Clock;
+use crate::index::Conflict;
 use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::outages::{Changes, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
+use crate::target::Count;
 use holding::Holding;
+use others::Others;
 use polling::Polling;
 pub(crate) use polling::{PageId, Sink};
 pub(crate) use writing::ScaleRequest;
@@ -73,6 +78,12 @@ pub(crate) struct Scale {
     pub(crate) replicas: u32,
     /// Without a usable one no pod is known to be the target's: the bounds hold, nothing else is decided.
     pub(crate) selector: Result<Selector, SelectorError>,
+    /// Where the count stands.
+    pub(crate) count: Count,
+    /// Who set the count, if that was looked up and is known: a field manager.
+    pub(crate) set_by: Option<String>,
+    /// How many pods that count are one replica, if it is more than one.
+    pub(crate) many_pods: Option<u64>,
 }
 
 impl Scale {
@@ -145,6 +156,9 @@ pub(crate) struct Active {
     writing: Writing,
     /// The hold that was told of last.
     holding: Option<Holding>,
+    others: Others,
+    /// Who else scales the target.
+    pub(crate) conflict: Option<Conflict>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -170,7 +184,7 @@ impl Active {
                 &resolved.sources,
                 Schedule { interval: resolved.policy.base_interval, origin },
             ),
-            warnings: warnings(&resolved),
+            warnings: warnings(&resolved, None),
             outages: Outages::default(),
             changes: Changes::default(),
             awaiting_since: None,
@@ -189,6 +203,8 @@ impl Active {
             target_uid: None,
             writing: Writing::new(now),
             holding: None,
+            others: Others::default(),
+            conflict: None,
         }
     }
 
@@ -210,7 +226,7 @@ impl Active {
             self.memory = Memory::new(&resolved.policy);
             self.decision = Decision::default();
         }
-        self.warnings = warnings(&resolved);
+        self.warnings = warnings(&resolved, self.scale.as_ref().ok());
         self.resolved = resolved;
         (self.in_force, self.transition_at) = (None, None);
     }
@@ -220,8 +236,9 @@ impl Active {
         self.memory.lowered_to_zero();
     }
 
-    /// Notes what `/scale` says now.
-    pub(crate) fn set_scale(&mut self, scale: Result<Scale, ScaleProblem>, now: Instant) {
+    /// Notes what `/scale` says now. `leads`: whether this controller writes.
+    pub(crate) fn set_scale(&mut self, scale: Result<Scale, ScaleProblem>, leads: bool, clock: &Clock) {
+        let now = clock.now();
         if let Ok(scale) = &scale
             && (self.scale.is_err() || self.facts.spec_replicas != scale.replicas)
         {
@@ -240,8 +257,13 @@ impl Active {
             self.readings = Readings::default();
             self.outages.forget();
             self.writing.forget();
+            self.forget_others();
+        }
+        if let Ok(scale) = &scale {
+            self.note_count(scale, leads, clock);
         }
         self.scale = scale;
+        self.warnings = warnings(&self.resolved, self.scale.as_ref().ok());
     }
 
     /// Makes facts of the members as they are now, and pollers if there is a sink for what they bring.
@@ -283,6 +305,7 @@ impl Active {
         journal: &Journal,
     ) -> Option<ScaleRequest> {
         self.look_at_clock(now, wall);
+        self.look_at_others(now, wall);
         if self.scale.is_err() || self.quarantine.is_some() {
             return None;
         }
@@ -341,7 +364,8 @@ impl Active {
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
         let schedule = self.in_force.as_ref().and_then(|in_force| in_force.schedule.as_deref());
-        windlass_api::explain::account(&self.decision, &self.resolved.policy, schedule, now)
+        let names = Names { schedule, set_by: self.set_by() };
+        windlass_api::explain::account(&self.decision, &self.resolved.policy, names, now)
     }
 
     /// When to decide next without a new reading.
@@ -375,12 +399,20 @@ fn ready(pods: &[Pod]) -> Vec<PodUid> {
 }
 
 /// What its author may not expect, in one line.
-fn warnings(resolved: &Resolved) -> Option<String> {
+fn warnings(resolved: &Resolved, scale: Option<&Scale>) -> Option<String> {
+    let many_pods = scale.and_then(|scale| scale.many_pods).map(|pods| {
+        format!(
+            "{}: {pods} pods that count are one replica, but each is taken for one: name a role of which a replica has \
+             one pod in spec.subTargetSelector.roleName, with {STORM_SERVICE_MODE}=replica",
+            resolved.target
+        )
+    });
     let unsupported = resolved.sources.iter().filter_map(|source| match source {
         Source::Unsupported(why) => Some(why.clone()),
         Source::Pod(_) => None,
     });
-    let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
+    let own = resolved.warnings.iter().map(ToString::to_string);
+    let all: Vec<String> = own.chain(unsupported).chain(many_pods).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 

@@ -18,6 +18,7 @@ mod pulse;
 mod reads;
 mod selector;
 mod status;
+mod target;
 mod tasks;
 mod watches;
 mod write;
@@ -107,6 +108,8 @@ pub async fn run(
     let mut running = JoinSet::new();
     running.spawn(watches::watch_autoscalers(client.clone(), Arc::clone(&shared), options.selector));
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
+    running.spawn(watches::watch_hpas(client.clone(), Arc::clone(&shared)));
+    running.spawn(watches::watch_scaled_objects(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
     if let Some(admin) = options.admin {

@@ -6,6 +6,8 @@ mod conditions;
 mod essence;
 mod text;
 
+pub(crate) use conditions::{CONFLICT, CONTESTED};
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

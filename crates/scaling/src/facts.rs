@@ -42,6 +42,15 @@ pub struct Pod {
     pub state: PodState,
 }
 
+/// Somebody else set `spec.replicas`: neither this controller nor one that led before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetByHand {
+    /// The count that was set.
+    pub replicas: u32,
+    /// When that was seen.
+    pub at: Instant,
+}
+
 /// What is known of one target from watches.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
@@ -54,13 +63,23 @@ pub struct Facts {
     pub ready_changed_at: Instant,
     /// Pods of two revisions are alive.
     pub rollout: bool,
+    /// The last count that somebody else set, once that is known to be a person's.
+    #[serde(default)]
+    pub set_by_hand: Option<SetByHand>,
     pods: Vec<Pod>,
 }
 
 impl Facts {
     /// A target of `spec_replicas` replicas, known since `at`, without pods so far.
     pub fn new(spec_replicas: u32, at: Instant) -> Self {
-        Self { spec_replicas, spec_changed_at: at, ready_changed_at: at, rollout: false, pods: Vec::new() }
+        Self {
+            spec_replicas,
+            spec_changed_at: at,
+            ready_changed_at: at,
+            rollout: false,
+            set_by_hand: None,
+            pods: Vec::new(),
+        }
     }
 
     /// All pods, ordered by uid.

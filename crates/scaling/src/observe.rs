@@ -10,8 +10,8 @@ use crate::memory::SignalMemory;
 use crate::numbers::replicas_for;
 use crate::window::MeanWindow;
 use crate::{
-    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, Starts,
-    significant,
+    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SetByHand,
+    SignalPolicy, Starts, significant,
 };
 
 /// A pod silent for longer than this while others report is left out, and named.
@@ -97,6 +97,9 @@ pub struct Observation {
     pub starts: Starts,
     /// Pods of two revisions are alive.
     pub rollout: bool,
+    /// The last count that somebody else set by hand.
+    #[serde(default)]
+    pub set_by_hand: Option<SetByHand>,
     /// In the order of the policy.
     pub signals: ArrayVec<SignalObservation, MAX_SIGNALS>,
 }
@@ -116,6 +119,7 @@ pub fn observe(
         capacity: Capacity::of(facts, &starts, now),
         starts,
         rollout: facts.rollout,
+        set_by_hand: facts.set_by_hand,
         signals: signals
             .take(MAX_SIGNALS)
             .map(|((signal, memory), index)| {

@@ -9,6 +9,11 @@ use crate::autoscaler::{Active, FAILED_GET_SCALE, Membership};
 use crate::clock::Clock;
 use crate::outages::Sight;
 
+/// Type and reason of a condition that is False while two scale one target: AIBrix's polarity.
+pub(crate) const CONFLICT: &str = "MultiPodAutoscalerConflict";
+/// The count is set back again and again.
+pub(crate) const CONTESTED: &str = "ReplicasContested";
+
 /// A condition without its times.
 pub(super) struct NewCondition {
     type_: &'static str,
@@ -58,6 +63,15 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
     let mut conditions = vec![NewCondition::new("ValidSpec", true, "AsExpected", "")];
     let mut push = |condition| conditions.push(condition);
     push(able_to_scale(active));
+    if let Some(conflict) = &active.conflict {
+        push(NewCondition::new(CONFLICT, false, CONFLICT, conflict.message.clone()));
+    }
+    if let Some(truce) = active.truce() {
+        push(NewCondition::new(CONTESTED, true, "FieldManager", truce));
+    }
+    if let Some(respected) = active.respected() {
+        push(NewCondition::new("SetByHand", true, "Respected", respected));
+    }
     let (desired, actual) = (active.decision.replicas, active.facts.spec_replicas);
     let known = active.scale.is_ok() && active.observation.is_some();
     let (scaling, reason) =
@@ -66,8 +80,13 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
         let message = format!("desired={desired}, actual={actual}");
         push(NewCondition::new("ScalingActive", scaling, reason, message));
         push(metrics_available(active, clock));
-        let ready = if scaling { "ReconcilingScaleDiff" } else { "AsExpected" };
-        push(NewCondition::new("Ready", !scaling, ready, ""));
+        let ready = match (&active.conflict, active.truce()) {
+            (Some(conflict), _) if conflict.yields => CONFLICT,
+            (_, Some(_)) => CONTESTED,
+            _ if scaling => "ReconcilingScaleDiff",
+            _ => "AsExpected",
+        };
+        push(NewCondition::new("Ready", ready == "AsExpected", ready, ""));
     } else {
         push(NewCondition::new("Ready", false, FAILED_GET_SCALE, "the target is not known"));
     }
@@ -103,7 +122,7 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
     let condition = |status, reason, message| NewCondition::new("MetricsAvailable", status, reason, message);
     let held = active.facts.spec_replicas;
     if let Ok(Err(error)) = active.scale.as_ref().map(|scale| &scale.selector) {
-        let message = format!("/scale gives no usable selector: {error}; held at {held}");
+        let message = format!("the target gives no usable selector: {error}; held at {held}");
         return condition(false, "InvalidSelector", message);
     }
     if active.facts.pods().is_empty() {

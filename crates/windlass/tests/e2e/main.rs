@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod conflicts;
 mod fixture;
 mod holds;
 mod leadership;
@@ -13,4 +14,5 @@ mod load;
 mod observability;
 mod requests;
 mod schedules;
+mod targets;
 mod walkthrough;
