@@ -29,6 +29,6 @@ pub use resolve::{Resolved, resolve};
 pub use settings::{Origin, Setting};
 pub use source::{PathRule, PodSource, PortRule, Source};
 pub use status::PodAutoscalerStatus;
-pub use target::{Part, STORM_SERVICE_MODE, TargetRef};
+pub use target::{Part, TargetRef};
 pub use validate::SpecError;
 pub use warning::Warning;

@@ -5,7 +5,7 @@ use crate::validate::{self, SpecError, set};
 use crate::warning::Warning;
 
 /// Says what the count of a StormService's role is. Read as AIBrix reads it: `replica`, and everything else is `pool`.
-pub const STORM_SERVICE_MODE: &str = "autoscaling.aibrix.ai/storm-service-mode";
+pub(crate) const STORM_SERVICE_MODE: &str = "autoscaling.aibrix.ai/storm-service-mode";
 const STORM_SERVICE: (&str, &str) = ("orchestration.aibrix.ai", "StormService");
 
 /// What is scaled.
@@ -105,7 +105,7 @@ impl TargetRef {
         (self.group(), self.kind.as_str()) == STORM_SERVICE
     }
 
-    /// Whether it is AIBrix's RayClusterFleet, of any version.
+    /// Whether it is AIBrix's `RayClusterFleet`, of any version.
     pub fn is_ray_cluster_fleet(&self) -> bool {
         (self.group(), self.kind.as_str()) == (STORM_SERVICE.0, "RayClusterFleet")
     }

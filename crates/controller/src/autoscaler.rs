@@ -18,7 +18,7 @@ use kube::core::ApiResource;
 use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
-use windlass_api::{PodAutoscaler, Resolved, STORM_SERVICE_MODE, Source, SpecError};
+use windlass_api::{PodAutoscaler, Resolved, Source, SpecError};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
@@ -82,8 +82,8 @@ pub(crate) struct Scale {
     pub(crate) count: Count,
     /// Who set the count, if that was looked up and is known: a field manager.
     pub(crate) set_by: Option<String>,
-    /// How many pods that count are one replica, if it is more than one.
-    pub(crate) many_pods: Option<u64>,
+    /// How many of the pods that the selector matches are one replica; at least 1.
+    pub(crate) pods_per_replica: u32,
 }
 
 impl Scale {
@@ -120,7 +120,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn counts(&self) -> bool {
+    /// Another target may count it as well: nobody controls it, as far as is known.
+    pub(crate) fn is_shareable(&self) -> bool {
+        self.entry.controller.is_none() || matches!(self.membership, Membership::Unverified(_))
+    }
+
+    pub(crate) fn counts(&self) -> bool {
         matches!(self.membership, Membership::Own | Membership::Unverified(_))
     }
 }
@@ -159,6 +164,8 @@ pub(crate) struct Active {
     others: Others,
     /// Who else scales the target.
     pub(crate) conflict: Option<Conflict>,
+    /// Pods that count for another PodAutoscaler's target as well.
+    pub(crate) shared: BTreeMap<PodUid, Key>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -184,7 +191,7 @@ impl Active {
                 &resolved.sources,
                 Schedule { interval: resolved.policy.base_interval, origin },
             ),
-            warnings: warnings(&resolved, None),
+            warnings: warnings(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
             awaiting_since: None,
@@ -205,6 +212,7 @@ impl Active {
             holding: None,
             others: Others::default(),
             conflict: None,
+            shared: BTreeMap::new(),
         }
     }
 
@@ -226,7 +234,7 @@ impl Active {
             self.memory = Memory::new(&resolved.policy);
             self.decision = Decision::default();
         }
-        self.warnings = warnings(&resolved, self.scale.as_ref().ok());
+        self.warnings = warnings(&resolved);
         self.resolved = resolved;
         (self.in_force, self.transition_at) = (None, None);
     }
@@ -261,9 +269,9 @@ impl Active {
         }
         if let Ok(scale) = &scale {
             self.note_count(scale, leads, clock);
+            self.facts.pods_per_replica = scale.pods_per_replica;
         }
         self.scale = scale;
-        self.warnings = warnings(&self.resolved, self.scale.as_ref().ok());
     }
 
     /// Makes facts of the members as they are now, and pollers if there is a sink for what they bring.
@@ -272,9 +280,10 @@ impl Active {
         let own = || self.members.values().filter(|member| member.counts());
         let pods: Vec<Pod> =
             own().map(|member| Pod { uid: member.entry.uid, state: member.entry.state }).collect();
-        let mut revisions = own().filter_map(|member| member.entry.living_revision());
-        let first = revisions.next();
-        self.facts.rollout = revisions.any(|revision| Some(revision) != first);
+        let mut revisions: BTreeMap<Option<&str>, &str> = BTreeMap::new();
+        self.facts.rollout = own()
+            .filter_map(|member| member.entry.living_revision())
+            .any(|(role, revision)| *revisions.entry(role).or_insert(revision) != revision);
         self.facts.set_pods(pods);
         if ready(self.facts.pods()) != ready_before {
             let first_seen = ready_before.is_empty();
@@ -361,6 +370,17 @@ impl Active {
         self.members.values().find_map(silent).unwrap_or_default()
     }
 
+    /// What is said of pods that another target counts, too.
+    pub(crate) fn overlap(&self) -> Option<String> {
+        let (uid, other) = self.shared.first_key_value()?;
+        let pod = self.members.get(uid).map_or("one", |member| member.entry.name());
+        let (count, other) = (self.shared.len(), &other.name);
+        Some(format!(
+            "{count} pods without a known controller, such as {pod}, count here and for PodAutoscaler {other}: give each \
+             target a selector of its own"
+        ))
+    }
+
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
         let schedule = self.in_force.as_ref().and_then(|in_force| in_force.schedule.as_deref());
@@ -399,20 +419,12 @@ fn ready(pods: &[Pod]) -> Vec<PodUid> {
 }
 
 /// What its author may not expect, in one line.
-fn warnings(resolved: &Resolved, scale: Option<&Scale>) -> Option<String> {
-    let many_pods = scale.and_then(|scale| scale.many_pods).map(|pods| {
-        format!(
-            "{}: {pods} pods that count are one replica, but each is taken for one: name a role of which a replica has \
-             one pod in spec.subTargetSelector.roleName, with {STORM_SERVICE_MODE}=replica",
-            resolved.target
-        )
-    });
+fn warnings(resolved: &Resolved) -> Option<String> {
     let unsupported = resolved.sources.iter().filter_map(|source| match source {
         Source::Unsupported(why) => Some(why.clone()),
         Source::Pod(_) => None,
     });
-    let own = resolved.warnings.iter().map(ToString::to_string);
-    let all: Vec<String> = own.chain(unsupported).chain(many_pods).collect();
+    let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 

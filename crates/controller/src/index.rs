@@ -4,6 +4,7 @@
 mod conflicts;
 mod kinds;
 mod pods;
+mod shared;
 mod telling;
 mod term;
 

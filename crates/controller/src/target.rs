@@ -11,7 +11,7 @@ use crate::selector::{Selector, SelectorError};
 
 /// Labels that AIBrix gives the pods of a StormService.
 const STORM_SERVICE_NAME: &str = "storm-service-name";
-const ROLE_NAME: &str = "role-name";
+pub(crate) const ROLE_NAME: &str = "role-name";
 /// In a group of pods that is one replica, the one with index 0 leads: it alone serves requests and metrics.
 const POD_GROUP_INDEX: &str = "stormservice.orchestration.aibrix.ai/pod-group-index";
 const LEADER: &str = "0";
@@ -62,7 +62,7 @@ pub(crate) fn of_scale(scale: &autoscaling::Scale, target: &TargetRef, resource:
         },
         count: Count::Scale,
         set_by: None,
-        many_pods: None,
+        pods_per_replica: 1,
     }
 }
 
@@ -74,10 +74,10 @@ pub(crate) fn of_object(
 ) -> Result<Scale, ScaleProblem> {
     let spec = &object.data["spec"];
     let (count, replicas) = count(spec, target).map_err(problem)?;
-    let (selector, many_pods) = if target.is_storm_service() {
+    let (selector, pods_per_replica) = if target.is_storm_service() {
         (Ok(storm_service_selector(spec, target)), pods_of_a_replica(spec, &target.part))
     } else {
-        (selector_of(&object.data), None)
+        (selector_of(&object.data), 1)
     };
     Ok(Scale {
         uid: object.metadata.uid.clone().unwrap_or_default(),
@@ -86,7 +86,7 @@ pub(crate) fn of_object(
         selector,
         count,
         set_by: set_by(object.metadata.managed_fields.as_deref(), count),
-        many_pods,
+        pods_per_replica,
     })
 }
 
@@ -151,15 +151,15 @@ fn storm_service_selector(spec: &Value, target: &TargetRef) -> Selector {
     if size > 1 { of_role.and(POD_GROUP_INDEX, LEADER) } else { of_role }
 }
 
-/// How many of the pods that count are one replica, if it is more than one: a set of roles is one replica then.
-fn pods_of_a_replica(spec: &Value, part: &Part) -> Option<u64> {
+/// How many of the pods that count are one replica: a replica of a StormService is a set of roles.
+fn pods_of_a_replica(spec: &Value, part: &Part) -> u32 {
     let counts = |role: &&Value| part.role().is_none_or(|name| role["name"] == name);
     let replicas = |role: &Value| role["replicas"].as_u64().unwrap_or(0);
     let pods: u64 = match part {
         Part::Role(_) => 1,
         Part::Whole | Part::ReplicasByRole(_) => roles(spec).iter().filter(counts).map(replicas).sum(),
     };
-    (pods > 1).then_some(pods)
+    u32::try_from(pods).unwrap_or(u32::MAX).max(1)
 }
 
 /// The string that a `/scale` would have, else the selector of the spec.

@@ -10,7 +10,7 @@ use crate::memory::SignalMemory;
 use crate::numbers::replicas_for;
 use crate::window::MeanWindow;
 use crate::{
-    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SetByHand,
+    Capacity, Facts, Instant, Kind, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SetByHand,
     SignalPolicy, Starts, significant,
 };
 
@@ -161,6 +161,12 @@ impl Tally {
         now: Instant,
     ) -> Self {
         let fresh_span = policy.fresh_span();
+        // Of several pods that are one replica each carries its part of what a replica should.
+        let part = 1.0 / f64::from(facts.group());
+        let target = signal.target * part;
+        // A load adds up over the pods of a replica; a replica's utilisation or latency is their mean.
+        let weight = if signal.kind == Kind::Additive { 1.0 } else { part };
+        let reading = |pod| reading(pod).map(|reading| Reading { value: reading.value * weight, ..reading });
         let mut tally = Self::default();
         for pod in facts.pods() {
             let newest = reading(pod.uid);
@@ -177,12 +183,12 @@ impl Tally {
                         newest => {
                             let able = since.max(observed_since);
                             let heard = newest.map_or(able, |reading| reading.received.max(able));
-                            tally.add_unheard(now - heard, fresh_span, newest, signal.target);
+                            tally.add_unheard(now - heard, fresh_span, newest, target);
                         }
                     }
                 }
                 PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => {
-                    tally.add_silent(newest, signal.target);
+                    tally.add_silent(newest, target);
                 }
                 _ => {}
             }

@@ -57,7 +57,7 @@ fn nothing_is_lowered_below_it() {
         fleet.run_until(secs(100));
         fleet.set_by_hand(6);
         fleet.run_until(secs(399));
-        assert!(fleet.written().contains(&8) || fleet.written().iter().any(|count| *count > 6));
+        assert!(fleet.written().iter().any(|count| *count > 6), "{:?}", fleet.writes);
         assert_eq!(fleet.replicas(), 6, "{:?}", fleet.writes);
         fleet.run_until(secs(600));
         assert_eq!(fleet.replicas(), 3, "{:?}", fleet.writes);

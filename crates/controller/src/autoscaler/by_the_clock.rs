@@ -13,7 +13,7 @@ impl Active {
     pub(super) fn look_at_clock(&mut self, now: Instant, wall: Timestamp) {
         self.look_at_schedules(now, wall);
         if self.resolved.at(wall, now) {
-            self.warnings = warnings(&self.resolved, self.scale.as_ref().ok());
+            self.warnings = warnings(&self.resolved);
         }
     }
 

@@ -50,11 +50,11 @@ struct Claim<'a> {
 }
 
 impl Index {
-    pub(crate) fn rival_seen(&mut self, kind: RivalKind, namespace: &str, name: &str, rival: Rival) {
+    pub(crate) fn rival_seen(&mut self, kind: RivalKind, namespace: &str, name: &str, rival: &Rival) {
         let target = rival.target.name.clone();
         let known = self.rivals.0.entry(namespace.to_owned()).or_default();
         let before = known.insert((kind, name.to_owned()), rival.clone());
-        if before.as_ref() == Some(&rival) {
+        if before.as_ref() == Some(rival) {
             return;
         }
         if let Some(before) = before.filter(|before| before.target.name != target) {

@@ -24,6 +24,7 @@ impl Index {
             return;
         }
         self.find_conflicts(&key.namespace, &before.name);
+        self.note_all_shared(key);
         let kind = kind_of(&before);
         let names = |target: &TargetRef| kind_of(target) == kind;
         let mut active = self.autoscalers.values().filter_map(|known| known.state.as_ref().ok());

@@ -119,7 +119,7 @@ impl World {
             selector: Selector::parse(selector),
             count: Count::Scale,
             set_by: None,
-            many_pods: None,
+            pods_per_replica: 1,
         };
         let now = self.index.clock.now();
         self.index.scale_read(&key(), Ok(scale), now);

@@ -94,6 +94,9 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
         let problem = format!("pods that may not be the target's are counted: {problem}");
         push(NewCondition::new("PodSetUnverified", true, "ControllerUnknown", problem));
     }
+    if let Some(overlap) = active.overlap() {
+        push(NewCondition::new("PodSetOverlaps", true, "SharedPods", overlap));
+    }
     if let Some((reason, message)) = active.held() {
         push(NewCondition::new("Held", true, reason, message));
     }

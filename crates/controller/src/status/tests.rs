@@ -79,7 +79,7 @@ impl World {
                 selector: Selector::parse(selector),
                 count: Count::Scale,
                 set_by: None,
-                many_pods: None,
+                pods_per_replica: 1,
             }),
             None => Err(ScaleProblem { reason: FAILED_GET_SCALE, message: "it does not exist".to_owned() }),
         };

@@ -34,16 +34,20 @@ fn selects(scale: &Scale, labels: &[(&str, &str)]) -> bool {
 fn the_count_of_a_storm_service() {
     let role = |name: &str| Part::Role(name.to_owned());
     let by_role = |name: &str| Part::ReplicasByRole(name.to_owned());
-    for (part, count, replicas, many_pods) in [
-        (Part::Whole, Count::Spec, 2, Some(4)),
-        (role("prefill"), Count::Role(0), 1, None),
-        (role("decode"), Count::Role(1), 3, None),
-        (role("router"), Count::Role(2), 0, None),
-        (by_role("prefill"), Count::Spec, 2, None),
-        (by_role("decode"), Count::Spec, 2, Some(3)),
+    for (part, count, replicas, pods) in [
+        (Part::Whole, Count::Spec, 2, 4),
+        (role("prefill"), Count::Role(0), 1, 1),
+        (role("decode"), Count::Role(1), 3, 1),
+        (role("router"), Count::Role(2), 0, 1),
+        (by_role("prefill"), Count::Spec, 2, 1),
+        (by_role("decode"), Count::Spec, 2, 3),
     ] {
         let scale = read(&target("StormService", part.clone()), storm_service()).unwrap();
-        assert_eq!((scale.count, scale.replicas, scale.many_pods), (count, replicas, many_pods), "{part:?}");
+        assert_eq!(
+            (scale.count, scale.replicas, scale.pods_per_replica),
+            (count, replicas, pods),
+            "{part:?}"
+        );
     }
     let unset = json!({"spec": {"template": {"spec": {"roles": [{"name": "prefill"}]}}}});
     assert_eq!(read(&target("StormService", Part::Whole), unset).unwrap().replicas, 1);

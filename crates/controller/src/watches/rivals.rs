@@ -78,7 +78,7 @@ async fn watch<K: ResourceExt>(
     let seen = |object: &K| {
         let (namespace, name) = name(object);
         let rival = Rival { target: target(object), controller: ControllerRef::of(object) };
-        shared.index.lock().rival_seen(kind, &namespace, &name, rival);
+        shared.index.lock().rival_seen(kind, &namespace, &name, &rival);
     };
     follow(what, shared, None, stream, |event| match event {
         Event::Init => listed.clear(),

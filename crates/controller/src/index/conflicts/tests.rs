@@ -2,7 +2,7 @@ use serde_json::json;
 use windlass_api::{Part, PodAutoscaler};
 
 use super::*;
-use crate::index::tests::{World, key};
+use crate::index::tests::{World, key, pod};
 
 /// A PodAutoscaler of namespace `ns`, created at this minute, for a role of a StormService or the Deployment `engine`.
 fn claim(name: &str, minute: u32, role: Option<&str>) -> PodAutoscaler {
@@ -125,19 +125,19 @@ fn rival(api_version: &str, name: &str, controller: Option<(&str, &str)>) -> Riv
 async fn a_native_autoscaler_is_not_fought() {
     let mut world = world(&[claim("a", 1, None)]);
     let hpa = RivalKind::HorizontalPodAutoscaler;
-    world.index.rival_seen(hpa, "ns", "a-hpa", rival("apps/v1", "engine", Some(("PodAutoscaler", "a"))));
+    world.index.rival_seen(hpa, "ns", "a-hpa", &rival("apps/v1", "engine", Some(("PodAutoscaler", "a"))));
     assert_eq!(conflict(&world, "a"), None, "its own");
-    world.index.rival_seen(hpa, "other", "web", rival("apps/v1", "engine", None));
+    world.index.rival_seen(hpa, "other", "web", &rival("apps/v1", "engine", None));
     assert_eq!(conflict(&world, "a"), None, "of another namespace");
-    world.index.rival_seen(hpa, "ns", "web", rival("apps/v2", "engine", None));
+    world.index.rival_seen(hpa, "ns", "web", &rival("apps/v2", "engine", None));
     let found = conflict(&world, "a").unwrap();
     assert!(found.yields, "whoever is older");
     let expect = "HorizontalPodAutoscaler web and PodAutoscaler a both scale Deployment/engine: nothing is written for \
                   PodAutoscaler a while it is there; delete one of the two";
     assert_eq!(found.message, expect);
-    world.index.rival_seen(hpa, "ns", "web", rival("apps/v1", "another", None));
+    world.index.rival_seen(hpa, "ns", "web", &rival("apps/v1", "another", None));
     assert_eq!(conflict(&world, "a"), None, "it turned to another target");
-    world.index.rival_seen(hpa, "ns", "web", rival("apps/v1", "engine", Some(("PodAutoscaler", "unknown"))));
+    world.index.rival_seen(hpa, "ns", "web", &rival("apps/v1", "engine", Some(("PodAutoscaler", "unknown"))));
     assert!(conflict(&world, "a").is_some(), "of a PodAutoscaler that is not ours");
     world.index.retain_rivals(hpa, &HashSet::from([("ns".to_owned(), "a-hpa".to_owned())]));
     assert_eq!(conflict(&world, "a"), None, "gone while nobody looked");
@@ -147,9 +147,9 @@ async fn a_native_autoscaler_is_not_fought() {
 async fn a_scaled_object_speaks_for_its_hpa() {
     let mut world = world(&[claim("a", 1, None)]);
     let made = rival("apps/v1", "engine", Some(("ScaledObject", "queue")));
-    world.index.rival_seen(RivalKind::HorizontalPodAutoscaler, "ns", "keda-hpa-queue", made);
+    world.index.rival_seen(RivalKind::HorizontalPodAutoscaler, "ns", "keda-hpa-queue", &made);
     assert!(conflict(&world, "a").unwrap().message.starts_with("HorizontalPodAutoscaler keda-hpa-queue and"));
-    world.index.rival_seen(RivalKind::ScaledObject, "ns", "queue", rival("apps/v1", "engine", None));
+    world.index.rival_seen(RivalKind::ScaledObject, "ns", "queue", &rival("apps/v1", "engine", None));
     assert!(
         conflict(&world, "a").unwrap().message.starts_with("ScaledObject queue and PodAutoscaler a both")
     );
@@ -172,4 +172,35 @@ async fn a_kind_that_nobody_names_is_watched_no_more() {
     assert!(world.asked().contains(&"watch StormService".to_owned()), "it is watched anew");
     world.index.delete_autoscaler(&Key { namespace: "ns".to_owned(), name: "b".to_owned() });
     assert_eq!(world.asked(), ["end watch StormService"]);
+}
+
+/// Two Deployments whose selectors match the same pods.
+#[tokio::test]
+async fn pods_that_nobody_controls_may_count_twice_and_that_is_said() {
+    let mut world = World::new();
+    world.scale(1);
+    let mut other = claim("other", 1, None);
+    other.spec.scale_target_ref.name = Some("second".to_owned());
+    world.index.apply_autoscaler(other);
+    let of_other = Key { namespace: "ns".to_owned(), name: "other".to_owned() };
+    let scale = world.active().scale.clone().unwrap();
+    let scale = crate::autoscaler::Scale { uid: "second".to_owned(), ..scale };
+    let now = world.index.clock.now();
+    world.index.apply_pod(pod(1, None));
+    assert_eq!(world.active().overlap(), None);
+    world.index.scale_read(&of_other, Ok(scale), now);
+    let overlap = |world: &World, key: &Key| world.index.autoscalers[key].state.as_ref().unwrap().overlap();
+    let expect = "1 pods without a known controller, such as p1, count here and for PodAutoscaler other: give each target \
+                  a selector of its own";
+    assert_eq!(overlap(&world, &key()).as_deref(), Some(expect));
+    assert!(overlap(&world, &of_other).unwrap().contains("PodAutoscaler pa"));
+    world.index.apply_pod(pod(2, None));
+    assert!(overlap(&world, &key()).unwrap().starts_with("2 pods"));
+    world.index.apply_pod(pod(3, Some("rs")));
+    world.index.owner_found("ns", "rs", Ok(None));
+    assert!(overlap(&world, &key()).unwrap().starts_with("2 pods"), "the third is neither's");
+    world.index.pod_deleted(&pod(2, None));
+    assert!(overlap(&world, &key()).unwrap().starts_with("1 pods"));
+    world.index.delete_autoscaler(&of_other);
+    assert_eq!(overlap(&world, &key()), None);
 }
