@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use windlass_scaling::{Instant, RESPECT, SetByHand};
+use windlass_scaling::{Instant, Mode, RESPECT, SetByHand};
 
 use super::{Active, Scale};
 use crate::clock::Clock;
@@ -48,8 +48,8 @@ pub(crate) struct Truce {
 }
 
 impl Others {
-    /// Notes a count that was read. What somebody else set, if it is to be respected.
-    fn note(&mut self, scale: &Scale, leads: bool, clock: &Clock) -> Change {
+    /// Notes a count that was read. What somebody else set, if it is to be respected. `writes`: whether we write ourselves.
+    fn note(&mut self, scale: &Scale, writes: bool, clock: &Clock) -> Change {
         let ours = scale.set_by.as_deref() == Some(FIELD_MANAGER);
         let before = self.explained.replace((scale.replicas, ours));
         let Some((count, was_ours)) = before else { return Change::None };
@@ -57,8 +57,9 @@ impl Others {
             self.explained = before;
             return Change::None;
         }
-        // While another leads its writes are ours, too; what a person sets is that one's to respect.
-        if ours || !leads {
+        // While another leads its writes are ours, too, and what a person sets is that one's to respect. While we only
+        // recommend, another autoscaler may be what writes.
+        if ours || !writes {
             return Change::Ours;
         }
         let now = clock.now();
@@ -118,7 +119,8 @@ impl Active {
     }
 
     pub(super) fn note_count(&mut self, scale: &Scale, leads: bool, clock: &Clock) {
-        match self.others.note(scale, leads, clock) {
+        let writes = leads && self.resolved.policy.hold.mode == Mode::Auto;
+        match self.others.note(scale, writes, clock) {
             Change::None => {}
             Change::Ours => self.facts.set_by_hand = None,
             Change::ByHand(set) => self.facts.set_by_hand = Some(set),

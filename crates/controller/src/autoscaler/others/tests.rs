@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::index::tests::{World, key, pod};
+use crate::index::tests::{World, autoscaler, key, pod};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -118,4 +118,18 @@ async fn others_or_other_counts_or_long_ago_are_no_fight() {
         world.scaled_by(count, "kubectl");
     }
     assert_eq!((world.active().truce(), world.set_by_hand()), (None, Some(4)));
+}
+
+#[tokio::test]
+async fn beside_another_autoscaler_nobody_is_a_person() {
+    for mode in ["recommend", "paused"] {
+        let mut world = world();
+        let mut object = autoscaler("a", 1);
+        object.metadata.annotations = Some([("windlass.dev/mode".to_owned(), mode.to_owned())].into());
+        world.index.apply_autoscaler(object);
+        for count in [3, 1, 3, 1, 3] {
+            world.scaled_by(count, "manager");
+            assert_eq!((world.set_by_hand(), world.active().truce()), (None, None), "{mode}");
+        }
+    }
 }
