@@ -22,7 +22,7 @@ bench: trials
 	$(CARGO) bench --workspace --bench exposition --bench decide --bench scrape
 	target/release/windlass-trials bench
 
-# The long runs (about 55 min): slow starts, outages, calm, takeovers, half an hour of a real trace.
+# The long runs (about 70 min): slow starts, outages, calm, takeovers, kills, the way back, half an hour of a real trace.
 soak: trials
 	target/release/windlass-trials soak
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of the workspace a crate may use; see ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("windlass-metrics", &[]),
     ("windlass-scaling", &["windlass-metrics"]),
     ("windlass-api", &["windlass-scaling", "windlass-metrics"]),
     ("windlass-scrape", &["windlass-metrics", "windlass-scaling"]),
     ("windlass-controller", &["windlass-api", "windlass-scrape", "windlass-scaling", "windlass-metrics"]),
+    ("windlass-conformance", &[]),
     ("windlass-engine-model", &[]),
     ("windlass-workload", &[]),
     ("windlass-testbed", &["windlass-engine-model", "windlass-workload", "windlass-metrics"]),
@@ -51,8 +52,7 @@ const WRITES: [&str; 8] = [
     ".publish(",
 ];
 const WRITER: &str = "crates/controller/src/write.rs";
-/// Its submodules.
-const WRITERS: &str = "crates/controller/src/write/";
+const WRITER_PARTS: &str = "crates/controller/src/write/";
 const LONGEST_FILE: usize = 600;
 
 fn root() -> PathBuf {
@@ -162,10 +162,8 @@ fn one_module_writes() {
     let files = files();
     let is_test = |file: &str| file.ends_with("/tests.rs") || file.contains("/tests/");
     let others = files.iter().filter(|file| {
-        *file != WRITER
-            && !file.starts_with(WRITERS)
-            && !is_test(file)
-            && product.iter().any(|folder| file.starts_with(folder))
+        let writes = *file == WRITER || file.starts_with(WRITER_PARTS);
+        !writes && !is_test(file) && product.iter().any(|folder| file.starts_with(folder))
     });
     let mut wrong = Vec::new();
     for file in others {

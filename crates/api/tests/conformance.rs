@@ -1,19 +1,13 @@
 //! AIBrix's scheduled bounds: which schedule is in force, its bounds, and when that changes next.
-//!
-//! The cases are read from `WINDLASS_CONFORMANCE`, by default `../shared/conformance` beside the repository.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use windlass_api::schedule::Schedules;
 use windlass_api::{PodAutoscaler, resolve};
-
-const FILE: &str = "aibrix_head_schedules.json";
+use windlass_conformance::check;
 
 /// Objects that AIBrix refuses and that are valid here.
 const ALSO_VALID: [(&str, &str); 3] = [
@@ -35,15 +29,6 @@ const ANNOUNCED_WRONGLY: [(&str, i64, i64, i64); 9] = [
     ("schedule-081", 1_793_505_836, 69_064, 72_664),
     ("schedule-088", 1_772_944_059, 71_241, 67_641),
 ];
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File<'a> {
-    #[serde(rename = "about")]
-    _about: serde::de::IgnoredAny,
-    #[serde(borrow)]
-    cases: Vec<&'a RawValue>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,25 +152,5 @@ fn difference(case: &str, schedules: &Schedules, step: &Step) -> Option<String> 
 
 #[test]
 fn aibrix_schedules() {
-    let folder = std::env::var_os("WINDLASS_CONFORMANCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance"),
-        PathBuf::from,
-    );
-    let path = folder.join(FILE);
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("conformance: file={FILE} SKIPPED ({} is absent)", path.display());
-        return;
-    };
-    let cases: File = serde_json::from_str(&text).unwrap();
-    let (mut steps, mut failures) = (0, Vec::new());
-    for case in &cases.cases {
-        let outcome = serde_json::from_str::<Case>(case.get()).map_err(|error| error.to_string());
-        match outcome.and_then(|case| run(&case)) {
-            Ok(count) => steps += count,
-            Err(difference) => failures.push(difference),
-        }
-    }
-    let total = cases.cases.len();
-    println!("conformance: file={FILE} cases={total} steps={steps} passed={}", total - failures.len());
-    assert!(failures.is_empty(), "{} of {total} cases differ:\n{}", failures.len(), failures.join("\n"));
+    check("aibrix_head_schedules.json", run);
 }

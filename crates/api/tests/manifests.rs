@@ -72,7 +72,10 @@ fn the_crd_keeps_what_it_does_not_know_and_defaults_nothing() {
 
 #[test]
 fn the_samples_resolve_without_a_warning() {
-    for (name, yaml) in files(&repository("config/samples")) {
+    // The web server is no PodAutoscaler, and who scales it is strategy HPA.
+    let of_ours =
+        |(name, _): &(String, String)| !name.contains("demo_nginx") && !name.contains("_podautoscaler");
+    for (name, yaml) in files(&repository("config/samples")).into_iter().filter(of_ours) {
         let object: PodAutoscaler = serde_saphyr::from_str(&yaml).unwrap();
         let resolved = resolve(&object).unwrap();
         let (target, value) = if name.contains("mock_llama") || name.contains("schedules") {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::runtime::events::EventType;
-use windlass_api::PodAutoscaler;
+use windlass_api::{PodAutoscaler, SpecError};
 use windlass_scaling::Instant;
 
 use crate::autoscaler::{Active, FAILED_GET_SCALE};
@@ -28,6 +28,7 @@ pub(crate) struct Announcement {
 #[derive(Debug)]
 pub(crate) struct Told {
     pace: Pace,
+    invalid: Option<String>,
     problem: Option<String>,
     warnings: Option<String>,
     quarantined: bool,
@@ -38,14 +39,17 @@ pub(crate) struct Told {
 impl Told {
     /// The conditions of the object say what was told: they are written by whoever tells.
     pub(crate) fn of(object: &PodAutoscaler) -> Self {
+        let conditions = || object.status.iter().flat_map(|status| &status.conditions);
         let message = |type_: &str, reason: &str| {
-            let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
             let known =
-                conditions.find(|condition| condition.type_ == type_ && condition.reason == reason)?;
+                conditions().find(|condition| condition.type_ == type_ && condition.reason == reason)?;
             Some(known.message.clone())
         };
+        let invalid =
+            conditions().find(|condition| condition.type_ == "ValidSpec" && condition.status == "False");
         Self {
             pace: Pace::new(BURST, INTERVAL),
+            invalid: invalid.map(|condition| condition.message.clone()),
             problem: message("AbleToScale", FAILED_GET_SCALE),
             warnings: message("PolicyWarnings", "ReadWithWarnings"),
             quarantined: message("Quarantined", "DecisionPanicked").is_some(),
@@ -59,8 +63,20 @@ impl Told {
         self.pace.take(now)
     }
 
+    /// That the spec is not valid, if these errors were not told yet.
+    pub(crate) fn invalid(&mut self, errors: &[SpecError]) -> Option<Announcement> {
+        let note = sentence(errors);
+        if self.invalid.as_ref() == Some(&note) {
+            return None;
+        }
+        self.invalid = Some(note.clone());
+        let reason = errors.first().map_or("InvalidSpec", SpecError::reason);
+        Some(Announcement { type_: EventType::Warning, reason, note })
+    }
+
     /// What is new of what stands.
     pub(crate) fn news(&mut self, active: &Active) -> Vec<Announcement> {
+        self.invalid = None;
         let mut news = Vec::new();
         let mut warn = |reason, note: &str| {
             news.push(Announcement { type_: EventType::Warning, reason, note: note.to_owned() });
@@ -99,6 +115,11 @@ impl Told {
         self.quarantined = active.quarantine.is_some();
         news
     }
+}
+
+/// All that is wrong with a spec.
+pub(crate) fn sentence(errors: &[SpecError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Why nothing is decided any more, and what to do.

@@ -223,7 +223,7 @@ impl Active {
         let unmoved =
             self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
         if resolved.sources != self.resolved.sources || !unmoved {
-            self.polling.replace(&resolved.sources);
+            self.polling.read_from(&resolved.sources);
             self.readings = Readings::default();
             self.memory.listen_anew();
             self.outages.forget();

@@ -19,7 +19,7 @@ use windlass_api::{PodAutoscaler, resolve};
 use windlass_scaling::{Instant, Mode, PodUid};
 use windlass_scrape::Outcome;
 
-use crate::announce::{Announcement, Told};
+use crate::announce::{self, Announcement, Told};
 use crate::autoscaler::{
     Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
 };
@@ -190,8 +190,7 @@ impl Index {
                 }
             }
             Err(errors) => {
-                let errors = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                SpecInvalid { key, errors: &errors }.record(&self.journal);
+                SpecInvalid { key, errors: &announce::sentence(errors) }.record(&self.journal);
             }
         }
         Autoscaler { object: Arc::new(object), state, history, remembers, told, due: None }
@@ -407,7 +406,7 @@ impl Index {
         if let Some(due) = autoscaler.due.take() {
             self.due.remove(&(due, key.clone()));
         }
-        let Ok(active) = &mut autoscaler.state else { return };
+        let Ok(active) = &mut autoscaler.state else { return self.tell(key, now) };
         if autoscaler.history.back().is_some_and(|last| last.success && last.new_scale == 0) {
             active.lowered_to_zero();
         }

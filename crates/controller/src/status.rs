@@ -144,6 +144,12 @@ impl Ledger {
             let before = own.map(|own| &own.status).or(autoscaler.object.status.as_ref());
             let status = text::status_of(autoscaler, before, &index.clock);
             let (uid, known) = (metadata.uid.clone(), metadata.resource_version.clone());
+            if own.is_none() && before.is_some_and(|before| text::says_the_same(before, &status)) {
+                // By the process before this one.
+                let written = Written { uid, essence, status, over: known.clone(), made: known };
+                self.written.insert(key, written);
+                continue;
+            }
             // Until the watch shows our own write, the newest version we know is the one that it made.
             let over = own.filter(|own| own.over == known).map_or(&known, |own| &own.made).clone();
             changed.push(Change { key, uid, essence, status, known, over });

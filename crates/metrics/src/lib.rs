@@ -4,15 +4,20 @@
 //! - [`catalogue`]: which metric of which engine means what. Data, not code.
 //! - [`reading`]: several metrics of one page in one pass, one value per metric and pod.
 //! - [`rate`]: counters as rates per second.
+//! - [`histogram`]: what histograms observed between two readings, merged over pods; quantiles.
+//! - [`promql`]: rates as a Prometheus query has them.
 //!
 //! One rule runs through all of it: what is missing, cut, garbled, NaN or infinite is *no reading*. It is never 0.
 
 pub mod catalogue;
 pub mod exposition;
+pub mod histogram;
+pub mod promql;
 pub mod rate;
 pub mod reading;
 
 pub use catalogue::{Aggregation, Catalogue, Kind, Metric, Resolution, ResolveError};
 pub use exposition::{Format, PageError};
+pub use histogram::Histogram;
 pub use rate::CounterRate;
 pub use reading::{Reading, Sample, Wanted};

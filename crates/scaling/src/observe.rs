@@ -125,7 +125,7 @@ pub fn observe(
             .map(|((signal, memory), index)| {
                 let since = *memory.observed_since.get_or_insert(now);
                 let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), since, now);
-                hold_backlog(signal, facts.spec_replicas, &starts, memory, now);
+                hold_backlog(signal, policy, facts.spec_replicas, &starts, memory, now);
                 observe_signal(signal, policy, facts, &tally, memory, now)
             })
             .collect(),
@@ -296,10 +296,11 @@ fn observe_signal(
 }
 
 /// A backlog grows for as long as the pods that were asked for start: it says how long they take, not how many more are
-/// needed. It is held at its value when the newest were asked for. What only follows that value up the rates is nothing
-/// new: then it would be held at ever more.
+/// needed. It is held at its value when it asked for the newest: a raise for another reason says nothing about it. What
+/// only follows that value up the rates is nothing new: then it would be held at ever more.
 fn hold_backlog(
     signal: &SignalPolicy,
+    policy: &Policy,
     spec_replicas: u32,
     starts: &Starts,
     memory: &mut SignalMemory,
@@ -313,8 +314,13 @@ fn hold_backlog(
     memory.held = memory.held.filter(|(since, _)| now - *since <= starts.limit);
     let asks_for = |held: f64| replicas_for(significant(held / signal.target));
     let follows = memory.held.is_some_and(|(_, held)| spec_replicas <= asks_for(held));
-    if starts.raised && !follows {
-        memory.held = memory.last_round().map(|(_, total)| (now, total));
+    if let Some(from) = starts.raised_from
+        && !follows
+        && let Some((at, total)) = memory.last_round()
+        && now - at <= policy.fresh_span()
+        && asks_for(total) > from
+    {
+        memory.held = Some((now, total));
     }
 }
 

@@ -34,8 +34,8 @@ pub struct Starts {
     pub failed: u32,
     /// A start that lasts longer is late.
     pub limit: Duration,
-    /// `spec.replicas` was raised since the last look.
-    pub raised: bool,
+    /// What `spec.replicas` was at the last look, if it was raised since.
+    pub raised_from: Option<u32>,
     /// The 99th percentile of the latest starts; `None` until five are known.
     pub p99: Option<Duration>,
 }
@@ -100,7 +100,7 @@ impl StartMemory {
             under_way,
             failed: if telling { failed } else { 0 },
             limit,
-            raised: last_spec.is_some_and(|last| last < facts.spec_pods()),
+            raised_from: last_spec.filter(|last| *last < facts.spec_pods()).map(|last| last / facts.group()),
             p99: self.p99(),
         }
     }

@@ -1,57 +1,11 @@
 //! The peers' own figures: Knative's decision function and AIBrix's APA function.
-//!
-//! The cases are read from `WINDLASS_CONFORMANCE`, by default `../shared/conformance` beside the repository.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use windlass_conformance::check;
 use windlass_scaling::{Instant, apa, kpa};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File<'a> {
-    #[serde(rename = "about")]
-    _about: serde::de::IgnoredAny,
-    #[serde(borrow)]
-    cases: Vec<&'a RawValue>,
-}
-
-/// Runs every case of a file through `run`, which gives the number of steps or what differs. An unknown field in a
-/// case fails.
-fn check<Case: DeserializeOwned>(file: &str, run: impl Fn(&Case) -> Result<usize, String>) {
-    let folder = std::env::var_os("WINDLASS_CONFORMANCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance"),
-        PathBuf::from,
-    );
-    let path = folder.join(file);
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("conformance: file={file} SKIPPED ({} is absent)", path.display());
-        return;
-    };
-    let cases: File = serde_json::from_str(&text).unwrap();
-    let (mut steps, mut failures) = (0, Vec::new());
-    for case in &cases.cases {
-        let outcome = serde_json::from_str::<Case>(case.get()).map_err(|error| error.to_string());
-        match outcome.and_then(|case| run(&case)) {
-            Ok(count) => steps += count,
-            Err(difference) => failures.push(format!("{difference}\n  {}", case.get())),
-        }
-    }
-    let total = cases.cases.len();
-    println!("conformance: file={file} cases={total} steps={steps} passed={}", total - failures.len());
-    assert!(
-        failures.is_empty(),
-        "{} of {total} cases differ:\n{}",
-        failures.len(),
-        failures[..failures.len().min(3)].join("\n")
-    );
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

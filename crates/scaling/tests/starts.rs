@@ -171,3 +171,20 @@ fn a_backlog_is_not_held_when_nothing_was_raised() {
         assert!(fleet.replicas() >= 19, "{:?}", fleet.writes);
     }
 }
+
+/// The backlog did not ask for the pods that start, a min that was raised did: what it becomes later is news.
+#[test]
+fn a_backlog_that_asked_for_nothing_is_not_held() {
+    for mut policy in policies(1, 100) {
+        policy.signals[0].backlog = true;
+        let mut fleet = Fleet::new(policy, 5, 20.0);
+        fleet.start_time = secs(300);
+        fleet.run_until(secs(100));
+        fleet.policy.min_replicas = 7;
+        fleet.run_until(secs(110));
+        assert_eq!(fleet.replicas(), 7, "{:?}", fleet.writes);
+        fleet.total = Box::new(|_| 400.0);
+        fleet.run_until(secs(200));
+        assert!(fleet.replicas() >= 19, "{:?}", fleet.writes);
+    }
+}

@@ -46,3 +46,10 @@ pub struct Script {
     /// Which requests see the fault.
     pub fault_scope: FaultScope,
 }
+
+impl Script {
+    /// How many requests the page says are running, without noise.
+    pub(crate) fn running(&self) -> f64 {
+        self.gauges.values(self.share)[Gauge::Running as usize]
+    }
+}

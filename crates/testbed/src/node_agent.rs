@@ -2,8 +2,12 @@
 //!
 //! The agent stands in for the kubelets of a cluster. It creates Node objects, which the real scheduler binds pods to,
 //! and "runs" those pods: each gets an address of its own in 127.0.0.0/8 and the status that a kubelet would write. No
-//! container is started. A pod whose image is `aibrix/vllm-mock` (any registry, any tag) is served by a
-//! [mock engine](crate::mock_engine) that really listens on the pod's address; other pods only become ready.
+//! container is started and no command is run: the agent plays a few programs, known by their image (any registry, any
+//! tag). `aibrix/vllm-mock` is a [mock engine](crate::mock_engine) and `nginx` a web server, both of which really listen on the
+//! pod's address; `busybox` with one certain loop of `wget` sends requests to a Service; `pause` does nothing. A container
+//! with anything else is in `Error`, with a sentence in its status.
+//!
+//! The agent also serves `metrics.k8s.io`, with simulated figures for all of them.
 //!
 //! A pod is Pending until it is bound, Running at once, and Ready after its start-up time; until then its port refuses
 //! connections, as that of a vLLM that still loads its weights does. A deleted pod turns not ready, goes on serving for
@@ -18,11 +22,16 @@
 mod address;
 mod annotations;
 mod calls;
+mod directory;
 mod life;
+mod metrics_api;
 mod nodes;
 mod objects;
+mod program;
+mod quantity;
 mod registry;
 mod status;
+mod usage;
 mod watches;
 
 use std::collections::HashMap;
@@ -33,13 +42,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use address::Addresses;
-pub use annotations::{Annotations, BadAnnotation, Delay, Mode, PREFIX, Settings, Share};
+pub use annotations::{Amount, Annotations, BadAnnotation, Delay, Mode, PREFIX, Settings, Share};
 use calls::Calls;
+use directory::Directory;
 use life::Life;
+pub use metrics_api::Error as MetricsApiError;
 use registry::NewPod;
+use usage::UsageBook;
 
 /// Nodes have the addresses 127.N.0.10 to 127.N.0.249; the control plane is at 127.N.0.1.
 const MAX_NODES: usize = 240;
+/// `metrics.k8s.io` is served at 127.N.0.3.
+const METRICS_API: u8 = 3;
 
 /// The simulated machines of one cluster.
 #[derive(Clone, Debug)]
@@ -76,6 +90,9 @@ pub enum Error {
     /// The node object could not be built.
     #[error("the node object is not valid: {0}")]
     Node(#[from] serde_json::Error),
+    /// `metrics.k8s.io` cannot be served.
+    #[error("metrics.k8s.io cannot be served: {0}")]
+    MetricsApi(#[from] MetricsApiError),
 }
 
 /// A running agent. Dropping it stops it as well, without waiting.
@@ -86,7 +103,8 @@ pub struct NodeAgent {
 }
 
 impl NodeAgent {
-    /// Creates the nodes and begins to run pods. Returns as soon as pods can be scheduled.
+    /// Creates the nodes, registers `metrics.k8s.io` and begins to run pods. Returns as soon as pods can be scheduled and
+    /// the API server has found the metrics.
     ///
     /// Nodes and running pods that an earlier agent left are taken over: they keep their addresses.
     ///
@@ -98,22 +116,47 @@ impl NodeAgent {
         }
         crate::file_limit::raise();
         let calls = Calls::new(client);
-        nodes::create(&calls, &options).await?;
+        let host = Addresses::node(options.network, METRICS_API);
+        let bound = async { Ok(metrics_api::Server::bind(&calls, host).await?) };
+        let ((), metrics) = futures::future::try_join(nodes::create(&calls, &options), bound).await?;
         let agent = Self { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let hosts =
-            (0..options.nodes).map(|index| (nodes::name(index), nodes::address(options.network, index)));
+        let hosts: HashMap<_, _> = (0..options.nodes)
+            .map(|index| (nodes::name(index), nodes::address(options.network, index)))
+            .collect();
+        let names = hosts.keys().cloned().collect();
         let kubelets = Kubelets {
-            hosts: hosts.collect(),
+            hosts,
             addresses: Addresses::new(options.network),
-            calls,
+            directory: Directory::default(),
+            usage: UsageBook::default(),
+            calls: calls.clone(),
             tasks: agent.tasks.clone(),
         };
+        agent.serve_metrics(&calls, metrics, &kubelets, names).await;
         let stop = agent.stop.clone();
         agent.tasks.spawn(async move {
             // Dropping the watches drops the registry, and with it the orders of every pod: all pods end.
             stop.run_until_cancelled(watches::follow(kubelets)).await;
         });
         Ok(agent)
+    }
+
+    /// Accounts for usage and serves it until the agent is stopped.
+    async fn serve_metrics(
+        &self,
+        calls: &Calls,
+        server: metrics_api::Server,
+        kubelets: &Kubelets,
+        nodes: Vec<String>,
+    ) {
+        let (directory, usage) = (kubelets.directory.clone(), kubelets.usage.clone());
+        let view = metrics_api::View { directory, usage: usage.clone(), nodes };
+        let registration = server.registration();
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(futures::future::join(usage.run(), server.serve(view))).await;
+        });
+        registration.make(calls).await;
     }
 
     /// Stops serving every pod and waits until all listeners are closed. The objects stay in the API.
@@ -134,13 +177,14 @@ impl Drop for NodeAgent {
 struct Kubelets {
     hosts: HashMap<String, Ipv4Addr>,
     addresses: Addresses,
+    directory: Directory,
+    usage: UsageBook,
     calls: Calls,
     tasks: TaskTracker,
 }
 
 impl Kubelets {
     fn start(&self, host: Ipv4Addr, new: NewPod) {
-        let life = Life::new(&self.calls, &self.addresses, host, new);
-        self.tasks.spawn(life.run());
+        self.tasks.spawn(Life::new(self, host, new).run());
     }
 }

@@ -155,6 +155,18 @@ pub struct Options {
     pub name: String,
     /// The control plane binary, from [`build`].
     pub binary: PathBuf,
+    /// How often the HPA controller looks; see [`HPA_SYNC_PERIOD`].
+    pub hpa_sync_period: Duration,
+}
+
+/// How often a plane's HPA controller looks when nothing else is said. Kubernetes' default is 15 s.
+pub const HPA_SYNC_PERIOD: Duration = Duration::from_secs(5);
+
+impl Options {
+    /// A plane of this name, from this binary, and what is usual otherwise.
+    pub fn new(name: impl Into<String>, binary: PathBuf) -> Self {
+        Self { name: name.into(), binary, hpa_sync_period: HPA_SYNC_PERIOD }
+    }
 }
 
 /// A running control plane, owned by this process: it ends when this value is dropped or the process dies.
@@ -162,6 +174,7 @@ pub struct Options {
 pub struct Plane {
     dir: PathBuf,
     record: Record,
+    hpa_sync_period: Duration,
     config: Option<kube::Config>,
     /// The write end of the pipe that every child reads. Close-on-exec, so no child ever holds it.
     life: Option<PipeWriter>,
@@ -183,7 +196,7 @@ pub async fn up(options: &Options) -> Result<Plane, Error> {
             claimed => break claimed?,
         }
     };
-    components::start(claim).await
+    components::start(claim, options.hpa_sync_period).await
 }
 
 impl Plane {

@@ -22,7 +22,7 @@ const APP: &str = "llama2-70b";
 async fn start_plane(name: &str) -> Plane {
     let binary = plane::build(&mut |line| eprintln!("{line}")).unwrap();
     let name = format!("test-{name}-{}", std::process::id());
-    plane::up(&plane::Options { name, binary }).await.unwrap()
+    plane::up(&plane::Options::new(name, binary)).await.unwrap()
 }
 
 async fn start_agent(plane: &Plane, options: Options) -> NodeAgent {
@@ -268,7 +268,7 @@ async fn a_deleted_pod_serves_for_its_drain_time(plane: &Plane) {
 
 async fn pods_of_other_images_are_not_served(plane: &Plane) {
     let bench = Bench::new(plane, "other").await;
-    let containers = json!([{"name": "web", "image": "nginx", "ports": [{"containerPort": 8000}]}]);
+    let containers = json!([{"name": "idle", "image": "pause", "ports": [{"containerPort": 8000}]}]);
     bench.deploy(1, Value::Null, json!({"containers": containers})).await;
     bench.ready(1).await;
     bench.every_pod("nobody listens", |scrape| *scrape == Scrape::Refused).await;

@@ -23,7 +23,7 @@ fn unique(name: &str) -> String {
 
 fn options(name: &str) -> Options {
     let binary = plane::build(&mut |line| eprintln!("{line}")).unwrap();
-    Options { name: name.to_owned(), binary }
+    Options::new(name, binary)
 }
 
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {

@@ -5,6 +5,7 @@
 
 mod budget;
 mod cold_start;
+mod kills;
 mod outage;
 mod quiet;
 mod reaction;
@@ -14,6 +15,7 @@ mod statistics;
 mod takeover;
 mod trace;
 mod trajectory;
+mod walk_back;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -52,6 +54,10 @@ enum Trial {
     Outage,
     /// The leader is killed under load.
     Takeover,
+    /// The controller is killed 50 times while the load jumps.
+    Kills,
+    /// The HPA walk-through, and the way back.
+    WalkBack,
     /// 200 targets under noisy but sufficient load for five minutes.
     Quiet,
     /// Half an hour of a real trace through simulated engines.
@@ -92,6 +98,8 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
             .await?;
             calm().await?;
             alone("takeover", async |stage| takeover::run(stage).await).await?;
+            alone("kills", async |stage| kills::run(stage).await).await?;
+            with_controller("walk-back", async |stage, _| walk_back::run(stage).await).await?;
             trace::run(&trace::Arguments::default()).await
         }
         Trial::SlowStart => {
@@ -99,6 +107,8 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         }
         Trial::Outage => with_controller("outage", async |stage, _| outage::run(stage).await).await,
         Trial::Takeover => alone("takeover", async |stage| takeover::run(stage).await).await,
+        Trial::Kills => alone("kills", async |stage| kills::run(stage).await).await,
+        Trial::WalkBack => with_controller("walk-back", async |stage, _| walk_back::run(stage).await).await,
         Trial::Quiet => calm().await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }

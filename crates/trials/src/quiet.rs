@@ -35,7 +35,7 @@ pub(crate) async fn run(
     let names: Vec<String> = (0..targets).map(|number| format!("quiet-{number}")).collect();
     // 70 % of the target on average, every reading up to a fifth off: never above, never so low that fewer would do.
     let annotations = [("total", "28"), ("share", "ready"), ("noise", "0.2")];
-    let strategies = ["KPA", "APA"].into_iter().cycle();
+    let strategies = ["KPA", "APA", "HPA"].into_iter().cycle();
     let fleet = |(name, strategy)| Fleet::scripted(name, strategy, REPLICAS, 10, &annotations);
     let fleets: Vec<Fleet<'_>> = names.iter().map(String::as_str).zip(strategies).map(fleet).collect();
     drop(stage.engines(NAMESPACE, &fleets).await?);

@@ -49,7 +49,7 @@ impl Stage {
         }
         let build = || plane::build(&mut |line| tracing::debug!("{line}"));
         let binary = tokio::task::spawn_blocking(build).await??;
-        let plane = plane::up(&plane::Options { name: name.to_owned(), binary }).await?;
+        let plane = plane::up(&plane::Options::new(name, binary)).await?;
         let client = plane.client()?;
         let nodes =
             node_agent::Options { network: plane.network(), nodes: 10, ..node_agent::Options::default() };

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use tokio::process::Command;
 use windlass_testbed::ControllerProcess;
-use windlass_testbed::plane::Plane;
+use windlass_testbed::plane::{HPA_SYNC_PERIOD, Plane};
 
 const NAME: &str = "demo";
 const CRD: &str = "config/crd/autoscaling.aibrix.ai_podautoscalers.yaml";
@@ -21,7 +21,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     }
     say("A real Kubernetes control plane on loopback, with simulated nodes and engines");
     let began = Instant::now();
-    let (plane, agent) = crate::testbed::up(NAME, 4).await?;
+    let (plane, agent) = crate::testbed::up(NAME, 4, HPA_SYNC_PERIOD).await?;
     say(&format!("Kubernetes {} is up ({:.1} s)", plane.server_version(), began.elapsed().as_secs_f64()));
     let outcome = tokio::select! {
         outcome = acts(&plane) => outcome,

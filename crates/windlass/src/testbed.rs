@@ -18,6 +18,9 @@ pub(crate) enum Command {
         /// How many simulated nodes there are.
         #[arg(long, default_value_t = 4)]
         nodes: usize,
+        /// How often the HPA controller looks; Kubernetes' own default is 15s.
+        #[arg(long, value_parser = sync_period, default_value = "5s")]
+        hpa_sync_period: Duration,
         /// Leave it running in the background.
         #[arg(long)]
         detach: bool,
@@ -44,13 +47,23 @@ pub(crate) struct Name {
     name: String,
 }
 
+/// Reads a duration of at least a second: kube-controller-manager would not rest with less.
+fn sync_period(text: &str) -> Result<Duration, String> {
+    let period = windlass_workload::parse_duration(text).map_err(|error| error.to_string())?;
+    if period < Duration::from_secs(1) { Err("it must be at least 1s".to_owned()) } else { Ok(period) }
+}
+
 /// What a detached testbed prints when it can be used.
 const READY: &str = "ready";
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up { name, nodes, detach: true } => detach(&name.name, nodes)?,
-        Command::Up { name, nodes, detach: false } => stay(&name.name, nodes).await?,
+        Command::Up { name, nodes, hpa_sync_period, detach: true } => {
+            detach(&name.name, nodes, hpa_sync_period)?;
+        }
+        Command::Up { name, nodes, hpa_sync_period, detach: false } => {
+            stay(&name.name, nodes, hpa_sync_period).await?;
+        }
         Command::Down(name) => plane::down(&name.name).await?,
         Command::Status(name) => return status(&name.name),
         Command::Kubectl { name, arguments } => {
@@ -62,17 +75,22 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// Builds what is needed, showing progress, and brings the testbed up.
-pub(crate) async fn up(name: &str, nodes: usize) -> anyhow::Result<(Plane, NodeAgent)> {
+pub(crate) async fn up(
+    name: &str,
+    nodes: usize,
+    hpa_sync_period: Duration,
+) -> anyhow::Result<(Plane, NodeAgent)> {
     let mut progress = Progress::default();
     let binary = tokio::task::spawn_blocking(move || plane::build(&mut |line| progress.show(line))).await??;
-    let plane = plane::up(&plane::Options { name: name.to_owned(), binary }).await?;
+    let options = plane::Options { hpa_sync_period, ..plane::Options::new(name, binary) };
+    let plane = plane::up(&options).await?;
     let options = node_agent::Options { network: plane.network(), nodes, ..node_agent::Options::default() };
     let agent = NodeAgent::start(plane.client()?, options).await?;
     Ok((plane, agent))
 }
 
-async fn stay(name: &str, nodes: usize) -> anyhow::Result<()> {
-    let (mut plane, agent) = up(name, nodes).await?;
+async fn stay(name: &str, nodes: usize, hpa_sync_period: Duration) -> anyhow::Result<()> {
+    let (mut plane, agent) = up(name, nodes, hpa_sync_period).await?;
     println!("Kubernetes {} with {nodes} simulated nodes", plane.server_version());
     println!("export KUBECONFIG={}", plane.kubeconfig().display());
     println!("{READY}");
@@ -95,9 +113,10 @@ async fn stay(name: &str, nodes: usize) -> anyhow::Result<()> {
 }
 
 /// Runs `up` in a process of its own and waits until it is ready.
-fn detach(name: &str, nodes: usize) -> anyhow::Result<()> {
+fn detach(name: &str, nodes: usize, hpa_sync_period: Duration) -> anyhow::Result<()> {
     let mut child = std::process::Command::new(std::env::current_exe()?)
         .args(["testbed", "up", "--name", name, "--nodes", &nodes.to_string()])
+        .args(["--hpa-sync-period", &format!("{}ms", hpa_sync_period.as_millis())])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -50,7 +50,7 @@ impl Polling {
     }
 
     /// Reads other pages from now on.
-    pub(super) fn replace(&mut self, sources: &[Source]) {
+    pub(super) fn read_from(&mut self, sources: &[Source]) {
         self.pollers.clear();
         self.pages = pages(sources);
         self.version += 1;

@@ -7,7 +7,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use windlass_api::TargetRef;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::ResourceExt;
+use kube::core::DynamicObject;
+use windlass_api::{Part, TargetRef};
 
 use super::Index;
 use crate::autoscaler::Key;
@@ -26,6 +29,29 @@ pub(crate) struct Rival {
     pub(crate) target: TargetRef,
     /// Whose it is.
     pub(crate) controller: Option<ControllerRef>,
+}
+
+impl Rival {
+    pub(crate) fn of_hpa(hpa: &HorizontalPodAutoscaler) -> Self {
+        let reference = hpa.spec.as_ref().map(|spec| &spec.scale_target_ref);
+        let (kind, name) = reference.map_or(("", ""), |reference| (&reference.kind, &reference.name));
+        let api_version = reference.and_then(|reference| reference.api_version.as_deref());
+        // Without a group it is the core's, as in any object reference.
+        Self::of(api_version.unwrap_or("v1"), kind, name, hpa)
+    }
+
+    /// With KEDA's defaults.
+    pub(crate) fn of_scaled_object(object: &DynamicObject) -> Self {
+        let reference = &object.data["spec"]["scaleTargetRef"];
+        let text = |field: &str, default| reference[field].as_str().unwrap_or(default);
+        Self::of(text("apiVersion", "apps/v1"), text("kind", "Deployment"), text("name", ""), object)
+    }
+
+    fn of(api_version: &str, kind: &str, name: &str, object: &impl ResourceExt) -> Self {
+        let (api_version, kind, name) = (api_version.to_owned(), kind.to_owned(), name.to_owned());
+        let target = TargetRef { api_version, kind, name, part: Part::Whole };
+        Self { target, controller: ControllerRef::of(object) }
+    }
 }
 
 /// The autoscalers that are not ours, by namespace, kind and name.

@@ -1,5 +1,8 @@
 //! The index on its own: what it asks for, and what it makes of the answers.
 
+mod holds;
+mod schedules;
+
 use std::sync::mpsc::{Receiver, channel};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -207,98 +210,6 @@ async fn a_decision_is_written_once_and_again_only_after_a_failure_and_a_wait() 
     assert_eq!(world.active().write_problem.as_deref(), Some("refused"));
 }
 
-/// Sets the annotations of the PodAutoscaler to these, without their prefix.
-fn annotated(annotations: &[(&str, &str)]) -> PodAutoscaler {
-    let mut object = autoscaler("a", 1);
-    let written = annotations.iter().map(|(key, value)| (format!("windlass.dev/{key}"), (*value).to_owned()));
-    object.metadata.annotations = Some(written.collect());
-    object
-}
-
-impl World {
-    /// One pod with twice its load, under these annotations; what is written.
-    fn held(annotations: &[(&str, &str)]) -> (Self, Vec<String>) {
-        let mut world = Self::new();
-        world.index.apply_autoscaler(annotated(annotations));
-        world.scale(1);
-        world.index.apply_pod(pod(1, None));
-        world.read(1, 40.0);
-        let asked = world.asked().into_iter().filter(|asked| asked.contains('→')).collect();
-        (world, asked)
-    }
-}
-
-#[tokio::test]
-async fn what_is_held_is_not_written_and_said() {
-    for (annotations, written, reason, sentence) in [
-        (&[("mode", "paused")][..], &[][..], "Paused", "paused by windlass.dev/mode: holding 1, would be 2"),
-        (&[("mode", "recommend")], &[], "Recommend", "only recommending: holding 1, would be 2"),
-        (&[("hold-at", "6")], &["1 → 6"], "HoldAt", "held by windlass.dev/hold-at 6: holding 6, would be 2"),
-        (
-            &[("override", "12 until 2999-12-01T08:00Z")],
-            &["1 → 10"],
-            "Override",
-            "held by windlass.dev/override 12 until 2999-12-01T08:00:00Z: \
-             holding 10 (within minReplicas 1 and maxReplicas 10), would be 2",
-        ),
-        (
-            &[("mode", "paused"), ("hold-at", "6"), ("override", "12 until 2999-12-01T08:00Z")],
-            &[],
-            "Paused",
-            "paused by windlass.dev/mode: holding 1, would be 6",
-        ),
-    ] {
-        let (mut world, asked) = World::held(annotations);
-        assert_eq!(asked, written, "{annotations:?}");
-        let held = world.active().held().map(|(reason, _)| reason);
-        assert_eq!(held, Some(reason), "{annotations:?}");
-        // What would be was 1 at first, and is told anew after a while only.
-        for _ in 0..2 {
-            let later = world.index.clock.now() + Duration::from_secs(11);
-            let Some(Ok(active)) = world.index.autoscalers.get_mut(&key()).map(|known| &mut known.state)
-            else {
-                panic!("it is valid")
-            };
-            active.note_hold(&key(), later, &Journal::default());
-        }
-        assert_eq!(world.active().held().unwrap().1, sentence);
-        world.index.apply_autoscaler(annotated(&[]));
-        assert_eq!(world.active().held(), None);
-        if written.is_empty() {
-            // Nothing is under way: back to auto is back to work.
-            assert!(world.asked().contains(&"1 → 2".to_owned()), "{annotations:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_override_that_is_over_is_said_and_ignored() {
-    let (world, asked) = World::held(&[("override", "8 until 2001-12-01T08:00Z")]);
-    assert_eq!(asked, ["1 → 2"]);
-    assert_eq!(world.active().held(), None);
-    let warnings: Vec<String> = world.active().resolved.warnings.iter().map(ToString::to_string).collect();
-    let expect = "windlass.dev/override: \"8 until 2001-12-01T08:00:00Z\" is over and ignored; remove it, or give it a later end";
-    assert_eq!(warnings, [expect]);
-}
-
-#[tokio::test]
-async fn a_controller_that_only_recommends_writes_nothing() {
-    let mut world = World::following();
-    world.index = world.index.recommending(true);
-    for annotations in [&[][..], &[("hold-at", "6")], &[("mode", "auto")]] {
-        world.index.apply_autoscaler(annotated(annotations));
-        world.index.lead();
-        world.scale(1);
-        world.index.apply_pod(pod(1, None));
-        world.read(1, 40.0);
-        let written = world.asked().into_iter().filter(|asked| asked.contains('→')).count();
-        assert_eq!(written, 0, "{annotations:?}");
-        let decision = &world.active().decision;
-        assert_eq!(decision.replicas, 1);
-        assert_eq!(decision.would_be, if annotations.first() == Some(&("hold-at", "6")) { 6 } else { 2 });
-    }
-}
-
 #[tokio::test]
 async fn bounds_hold_without_a_usable_selector() {
     let mut world = World::new();
@@ -311,68 +222,6 @@ async fn bounds_hold_without_a_usable_selector() {
 }
 
 /// Always in force: by day or by night.
-fn with_schedule(mut object: PodAutoscaler, bounds: &serde_json::Value) -> PodAutoscaler {
-    let mut entry =
-        json!({"name": "always", "timezone": "Europe/Berlin", "startTime": "00:00", "endTime": "24:00"});
-    entry.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
-    object.spec.schedules = serde_json::from_value(json!([entry])).unwrap();
-    object
-}
-
-#[tokio::test]
-async fn bounds_are_the_schedules_while_it_is_in_force() {
-    let mut world = World::new();
-    world
-        .index
-        .apply_autoscaler(with_schedule(autoscaler("a", 1), &json!({"minReplicas": 3, "maxReplicas": 4})));
-    world.asked();
-    world.scale(1);
-    assert_eq!(world.asked(), ["1 → 3"]);
-    let now = world.index.clock.now();
-    assert_eq!(world.active().account(now)[0], "schedule always: 3 to 4 replicas");
-    let in_force = world.active().in_force.clone().unwrap();
-    assert_eq!((in_force.schedule.as_deref(), in_force.next_transition), (Some("always"), None));
-    world.index.after_write(&key(), |autoscaler, now| {
-        autoscaler.state.as_mut().unwrap().written(Ok(6), now);
-    });
-    assert_eq!(world.asked(), ["6 → 4"]);
-    world.index.after_write(&key(), |autoscaler, now| {
-        autoscaler.state.as_mut().unwrap().written(Ok(4), now);
-    });
-    world.index.apply_autoscaler(autoscaler("a", 1));
-    let active = world.active();
-    assert_eq!(
-        (active.decision.min_replicas, active.decision.max_replicas, &active.in_force),
-        (1, 10, &None)
-    );
-    assert_eq!(active.resolved.policy.scheduled, None);
-}
-
-/// The wake-up is the transition's, not the next tick's.
-#[tokio::test]
-async fn a_transition_is_decided_at_once() {
-    let mut world = World::new();
-    world.scale(1);
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    let mut object = autoscaler("a", 1);
-    let time = |at: jiff::Timestamp| at.strftime("%H:%M").to_string();
-    let end = soon + jiff::SignedDuration::from_mins(1);
-    object.spec.schedules = serde_json::from_value(json!([
-        {"name": "soon", "startTime": time(soon), "endTime": time(end), "minReplicas": 3},
-    ]))
-    .unwrap();
-    world.index.apply_autoscaler(object);
-    let now = world.index.clock.now();
-    let active = world.active();
-    let next = active.in_force.as_ref().unwrap().next_transition.unwrap();
-    assert_eq!(time(next), time(soon));
-    let left = Duration::try_from(next.duration_since(jiff::Timestamp::now())).unwrap();
-    let just_before = now + left.saturating_sub(Duration::from_millis(100));
-    assert_eq!(active.decision.min_replicas, 1);
-    let due = active.next_due(just_before);
-    assert!(due > just_before && due - just_before < Duration::from_millis(500), "not a second later");
-}
-
 #[tokio::test]
 async fn what_was_lowered_to_zero_before_a_start_was_not_switched_off() {
     for (new_scale, expected) in [(0, vec!["0 → 2"]), (1, vec![])] {
@@ -562,6 +411,19 @@ async fn a_problem_is_announced_once() {
     assert!(fail(&mut world, "it does not exist").is_empty());
     world.wait(Duration::from_mins(1));
     assert!(world.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_spec_that_is_not_valid_is_announced_once_and_again_after_it_was_valid() {
+    let mut world = World::new();
+    world.asked();
+    let apply = |world: &mut World, min: u32| {
+        world.index.apply_autoscaler(autoscaler("a", min));
+        let told = world.asked();
+        told.into_iter().filter(|told| told.starts_with("InvalidBounds")).count()
+    };
+    let said = [20, 20, 1, 20].map(|min| apply(&mut world, min));
+    assert_eq!(said, [1, 0, 0, 1]);
 }
 
 #[tokio::test]

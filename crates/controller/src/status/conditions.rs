@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use windlass_api::{PodAutoscalerStatus, SpecError};
 
-use crate::announce::{quarantined, since};
+use crate::announce::{quarantined, sentence, since};
 use crate::autoscaler::{Active, FAILED_GET_SCALE, Membership};
 use crate::clock::Clock;
 use crate::outages::Sight;
@@ -48,7 +48,7 @@ impl NewCondition {
 
 /// The conditions of an object that cannot be acted upon.
 pub(super) fn invalid(errors: &[SpecError]) -> Vec<NewCondition> {
-    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let message = sentence(errors);
     let reason = errors.first().map_or("InvalidSpec", SpecError::reason);
     vec![
         NewCondition::new("ValidSpec", false, reason, message),

@@ -8,7 +8,7 @@ use windlass_api::{PodAutoscaler, resolve};
 use windlass_scaling::{Capacity, Health, Observation, Pod, PodState, PodUid, SignalObservation, Starts};
 
 use super::essence::Essence;
-use super::text::status_of;
+use super::text::{says_the_same, status_of};
 use crate::announce::Told;
 use crate::autoscaler::{Active, Autoscaler, FAILED_GET_SCALE, Scale, ScaleProblem};
 use crate::clock::Clock;
@@ -104,7 +104,7 @@ impl World {
                 under_way: 0,
                 failed: 0,
                 limit: Duration::from_mins(15),
-                raised: false,
+                raised_from: None,
                 p99: None,
             },
             rollout: false,
@@ -222,4 +222,24 @@ async fn what_makes_a_status_worth_writing() {
         std::sync::Arc::make_mut(&mut world.autoscaler.object).metadata.resource_version =
             Some("7".to_owned());
     });
+}
+
+/// After a restart there is nothing to write, although values and ages are others.
+#[tokio::test]
+async fn what_the_process_before_wrote_is_known() {
+    let mut world = World::new();
+    let made = status_of(&world.autoscaler, None, &world.clock);
+    // As the API server gives it back.
+    let written = serde_json::from_value(serde_json::to_value(made).unwrap()).unwrap();
+    world.clock = world.clock.later(Duration::from_secs(5));
+    world.see(Health::Observed, 0, Some(1));
+    world.active().observation.as_mut().unwrap().signals[0].total = Some(170.0);
+    let same =
+        |world: &World| says_the_same(&written, &status_of(&world.autoscaler, Some(&written), &world.clock));
+    assert!(same(&world));
+    world.see(Health::Observed, 2, Some(1));
+    assert!(!same(&world), "pods fell silent");
+    world.see(Health::Observed, 0, Some(1));
+    world.active().decision.replicas = 9;
+    assert!(!same(&world), "another decision");
 }

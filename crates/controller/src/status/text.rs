@@ -78,3 +78,18 @@ fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutosc
         steps: active.account(now),
     });
 }
+
+/// Whether two statuses say the same but for what is as of the moment of writing: values, ages, the account.
+pub(super) fn says_the_same(one: &PodAutoscalerStatus, other: &PodAutoscalerStatus) -> bool {
+    timeless(one) == timeless(other)
+}
+
+fn timeless(status: &PodAutoscalerStatus) -> PodAutoscalerStatus {
+    let named = |signal: &SignalStatus| SignalStatus { metric: signal.metric.clone(), ..Default::default() };
+    PodAutoscalerStatus {
+        signals: status.signals.iter().map(named).collect(),
+        // The count is in `desired_scale` as well.
+        decision: None,
+        ..status.clone()
+    }
+}

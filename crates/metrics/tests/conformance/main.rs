@@ -1,13 +1,13 @@
-//! What Prometheus' own parsers make of pages, good and bad. The cases are not part of the project: their folder is
-//! named by `WINDLASS_CONFORMANCE`, by default `shared/conformance` beside the repository.
+//! What Prometheus' own parsers make of pages, good and bad.
 
 #![allow(clippy::expect_used, reason = "test helpers")]
 
 mod digest;
+mod prometheus;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -43,14 +43,6 @@ impl Number {
             },
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(rename = "about")]
-    _about: serde_json::Value,
-    cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
@@ -292,52 +284,28 @@ fn case_bytes(case: &Case) -> Vec<u8> {
     }
 }
 
-fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance");
-    let folder = std::env::var_os("WINDLASS_CONFORMANCE").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("conformance: SKIPPED, no folder {}", folder.display());
-    None
-}
-
-/// One line per file when all is well, else every case that fails.
-fn report(file: &str, outcomes: &[(String, Result<(), String>)]) {
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter_map(|(name, outcome)| Some(format!("{name}: {}", outcome.as_ref().err()?)))
-        .collect();
-    assert!(failed.is_empty(), "{file}: {} failed\n{}", failed.len(), failed.join("\n"));
-    assert!(!outcomes.is_empty(), "{file} has no cases");
-    let count = outcomes.len();
-    println!("conformance: file={file} cases={count} steps={count} passed={count}");
-}
-
 #[test]
 fn prom_exposition() {
-    const FILE: &str = "prom_exposition.json";
-    let Some(folder) = folder() else { return };
-    let file: File = serde_json::from_slice(&fs::read(folder.join(FILE)).expect(FILE)).expect(FILE);
-    let deviation = |case: &Case| DEVIATIONS.iter().any(|(name, _)| *name == case.name);
-    let outcomes = file.cases.iter().map(|case| {
-        let outcome = match (check_case(case), deviation(case)) {
+    windlass_conformance::check("prom_exposition.json", |case: &Case| {
+        let deviation = DEVIATIONS.iter().any(|(name, _)| *name == case.name);
+        match (check_case(case), deviation) {
             (Ok(()), true) => Err("listed as a deviation, but is none".to_owned()),
-            (Err(_), true) => Ok(()),
-            (outcome, false) => outcome,
-        };
-        (case.name.clone(), outcome)
+            (Err(difference), false) => Err(format!("{}: {difference}", case.name)),
+            _ => Ok(1),
+        }
     });
-    report(FILE, &outcomes.collect::<Vec<_>>());
 }
 
 #[test]
 fn realistic_pages() {
-    let Some(folder) = folder() else { return };
-    let entries = fs::read_dir(folder.join("exposition")).expect("exposition");
+    let Some(folder) = windlass_conformance::path("exposition") else { return };
+    let entries = fs::read_dir(folder).expect("exposition");
     let mut digests: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
     digests.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     digests.sort();
-    let outcomes = digests.iter().map(|path| (path.display().to_string(), digest::check_digest(path)));
-    report("exposition/", &outcomes.collect::<Vec<_>>());
+    let outcomes = digests.iter().map(|path| match digest::check_digest(path) {
+        Ok(()) => Ok(1),
+        Err(difference) => Err(format!("{}: {difference}", path.display())),
+    });
+    windlass_conformance::report("exposition/", outcomes);
 }

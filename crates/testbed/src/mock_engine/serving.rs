@@ -153,6 +153,11 @@ impl Serving {
         }
     }
 
+    /// How many requests are running now.
+    pub(crate) fn running(&self) -> f64 {
+        self.with_state(|state| f64::from(state.engine.running()))
+    }
+
     /// The state, moved to now.
     fn with_state<T>(&self, of: impl FnOnce(&mut State) -> T) -> T {
         let now = self.epoch.elapsed();

@@ -9,6 +9,7 @@ use rand_distr::{Distribution, LogNormal};
 
 use windlass_engine_model::Preset;
 
+use super::quantity;
 use crate::mock_engine::{Fault, FaultScope, ScriptedGauges};
 
 /// What every key of the testbed begins with.
@@ -55,6 +56,31 @@ pub enum Share {
     Ready,
 }
 
+/// A scripted usage of CPU or memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// What each pod uses, in cores or bytes.
+    Each(f64),
+    /// What all pods of the owner use together; divided into parts as [`Share`] says.
+    Total(f64),
+}
+
+impl Amount {
+    /// What one pod of `parts` uses.
+    pub(super) fn of(self, parts: f64) -> Self {
+        match self {
+            Self::Total(total) => Self::Each(total / parts),
+            each @ Self::Each(_) => each,
+        }
+    }
+
+    /// In cores or bytes; a total stands for a single pod's.
+    pub(super) fn value(self) -> f64 {
+        let (Self::Each(value) | Self::Total(value)) = self;
+        value
+    }
+}
+
 /// What a mock engine does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -77,6 +103,8 @@ pub struct Annotations {
     fault_scope: Option<FaultScope>,
     mode: Option<Mode>,
     model: Option<Preset>,
+    cpu: Option<Amount>,
+    memory: Option<Amount>,
 }
 
 /// The settings of one pod: each from the pod, else from its owner, else the default.
@@ -103,6 +131,10 @@ pub struct Settings {
     pub mode: Mode,
     /// `model`: what an engine serves, on which GPU; default `llama-2-7b@a10g`. In force from the start of the pod.
     pub model: Option<Preset>,
+    /// `cpu`: the cores that `metrics.k8s.io` reports instead of what was accounted; default not scripted.
+    pub cpu: Option<Amount>,
+    /// `memory`: the bytes that `metrics.k8s.io` reports; default not scripted.
+    pub memory: Option<Amount>,
 }
 
 /// An annotation that cannot be understood; its default is used.
@@ -143,11 +175,13 @@ impl Annotations {
             "fault-scope" => self.fault_scope = Some(fault_scope(value)?),
             "mode" => self.mode = Some(mode(value)?),
             "model" => self.model = Some(Preset::from_str(value).map_err(|error| error.to_string())?),
+            "cpu" => self.cpu = Some(amount(value)?),
+            "memory" => self.memory = Some(amount(value)?),
             "engine" if value == "vllm" => {}
             "engine" => return Err(format!("{value:?} is not simulated; the only engine is vllm")),
             _ => {
-                return Err("no such key; use start, terminate, fault, fault-scope, total, share, metric, noise, mode, model or \
-                            engine"
+                return Err("no such key; use start, terminate, fault, fault-scope, total, share, metric, noise, cpu, memory, \
+                            mode, model or engine"
                     .to_owned());
             }
         }
@@ -167,8 +201,19 @@ impl Annotations {
             fault_scope: self.fault_scope.or(owner.fault_scope).unwrap_or_default(),
             mode: self.mode.or(owner.mode).unwrap_or(Mode::Scripted),
             model: self.model.or(owner.model).or_else(|| MODEL.parse().ok()),
+            cpu: self.cpu.or(owner.cpu),
+            memory: self.memory.or(owner.memory),
         }
     }
+}
+
+/// Reads `300m` or `total(2400m)`.
+fn amount(value: &str) -> Result<Amount, String> {
+    let total = value.strip_prefix("total(").and_then(|rest| rest.strip_suffix(')'));
+    let amount = quantity::parse(total.unwrap_or(value).trim());
+    let amount = amount
+        .ok_or_else(|| format!("{value:?} is neither a quantity such as 300m or 2Gi nor total(QUANTITY)"))?;
+    Ok(if total.is_some() { Amount::Total(amount) } else { Amount::Each(amount) })
 }
 
 fn noise(value: &str) -> Result<f64, String> {
@@ -291,6 +336,10 @@ mod tests {
         check(&[], &[("model", "llama-3.1-8b@h100")], |s| s.model = Some(model), &[]);
         check(&[("model", "gpt-7")], &[], |_| {}, &["model"]);
         check(&[("fault-scope", "metrics")], &[], |s| s.fault_scope = FaultScope::Metrics, &[]);
+        check(&[("cpu", "300m")], &[("cpu", "2")], |s| s.cpu = Some(Amount::Each(0.3)), &[]);
+        check(&[], &[("cpu", "total(2400m)")], |s| s.cpu = Some(Amount::Total(2.4)), &[]);
+        check(&[("memory", "2Ki")], &[], |s| s.memory = Some(Amount::Each(2048.0)), &[]);
+        check(&[("memory", "total(1")], &[("cpu", "-1")], |_| {}, &["memory", "cpu"]);
         check(&[("metric", "ttft")], &[("strat", "1s")], |_| {}, &["metric", "strat"]);
     }
 

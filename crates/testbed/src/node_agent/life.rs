@@ -1,5 +1,6 @@
 //! The life of one pod, from bound to deleted.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,10 +17,15 @@ use tracing::{debug, warn};
 use super::address::{Addresses, Lease};
 use super::annotations::{Mode, Settings};
 use super::calls::{Calls, Gone};
+use super::directory::Directory;
 use super::objects::{Phase, Pod};
+use super::program::Program;
 use super::registry::{NewPod, Orders};
-use super::status;
+use super::usage::{OpenAccount, UsageBook, Work};
+use super::{Kubelets, status};
 use crate::mock_engine::{self, Serving};
+use crate::processor::Processor;
+use crate::{load_generator, web_server};
 
 /// Between two attempts to get an address or to listen on it.
 const RETRY: Duration = Duration::from_secs(1);
@@ -33,6 +39,8 @@ pub(super) struct Life {
     calls: Calls,
     api: Api<ApiPod>,
     addresses: Addresses,
+    directory: Directory,
+    usage: UsageBook,
     host: Ipv4Addr,
     pod: Pod,
     orders: watch::Receiver<Orders>,
@@ -46,21 +54,39 @@ struct Started {
     at: SystemTime,
     /// Whether the API server has it as ready already.
     ready: bool,
-    /// Where its engine listens, if it is one.
-    listener: Option<TcpListener>,
-    /// What serves its requests, if it does.
-    serving: Option<Arc<Serving>>,
+    act: Act,
+    account: OpenAccount,
+}
+
+/// What a started pod does.
+enum Act {
+    /// A mock engine, and what serves its requests, if it does.
+    Engine(TcpListener, Option<Arc<Serving>>),
+    Web(TcpListener, Arc<Processor>),
+    LoadGenerator(http::Uri, Arc<Processor>),
+    Idle,
+}
+
+impl Act {
+    fn serving(&self) -> Option<Arc<Serving>> {
+        match self {
+            Self::Engine(_, serving) => serving.clone(),
+            _ => None,
+        }
+    }
 }
 
 impl Life {
     /// A pod that has an address already reserves it here, before anyone else can take it.
-    pub(super) fn new(calls: &Calls, addresses: &Addresses, host: Ipv4Addr, new: NewPod) -> Self {
+    pub(super) fn new(kubelets: &Kubelets, host: Ipv4Addr, new: NewPod) -> Self {
         let NewPod { pod, orders } = new;
         Self {
-            api: Api::namespaced(calls.client.clone(), &pod.namespace),
-            adopted: pod.address.and_then(|address| addresses.adopt(address)),
-            calls: calls.clone(),
-            addresses: addresses.clone(),
+            api: Api::namespaced(kubelets.calls.client.clone(), &pod.namespace),
+            adopted: pod.address.and_then(|address| kubelets.addresses.adopt(address)),
+            calls: kubelets.calls.clone(),
+            addresses: kubelets.addresses.clone(),
+            directory: kubelets.directory.clone(),
+            usage: kubelets.usage.clone(),
             host,
             pod,
             orders,
@@ -103,6 +129,7 @@ impl Life {
         let told = orders.wait_for(|orders| orders.part.is_some()).await.map_err(|_closed| Gone)?.part;
         let (settings, _) = told.ok_or(Gone)?;
         let lease = self.lease(adopted).await;
+        let program = self.program(lease.address()).await?;
         let (at, ready) = match self.pod.phase {
             Phase::Running { started, ready } => (started, ready),
             Phase::Pending | Phase::Ended => {
@@ -111,17 +138,58 @@ impl Life {
                 (SystemTime::now(), false)
             }
         };
+        let (cast, account) = self.cast(program, &settings);
         if !ready {
             let passed = at.elapsed().unwrap_or_default();
             let delay = settings.start.sample(&mut rand::rng());
             sleep(delay.saturating_sub(passed)).await;
         }
-        let listener = match self.pod.engine_port() {
-            Some(port) => Some(listen((lease.address(), port).into()).await),
-            None => None,
+        let act = cast.begin(lease.address()).await;
+        Ok(Started { lease, at, ready, act, account })
+    }
+
+    /// What the pod's played container does. A pod with one that is not played says so, and never starts.
+    async fn program(&self, address: Ipv4Addr) -> Result<Program, Gone> {
+        let containers = self.pod.containers.iter().enumerate();
+        let not_played: Vec<_> = containers
+            .filter_map(|(index, container)| match Program::of(container) {
+                Program::NotPlayed(sentence) => Some((index, sentence)),
+                _ => None,
+            })
+            .collect();
+        if not_played.is_empty() {
+            let played = self.pod.containers.get(Program::played(&self.pod.containers));
+            return Ok(played.map_or(Program::Idle, Program::of));
+        }
+        for (_, sentence) in &not_played {
+            warn!(namespace = self.pod.namespace, name = self.pod.name, sentence, "container not played");
+        }
+        let patch = status::failed(&self.pod, &not_played, address, self.host);
+        self.patch_status("pod in error", &patch).await?;
+        std::future::pending().await
+    }
+
+    /// Prepares what the pod will do and begins to account for it: its containers run.
+    fn cast(&self, program: Program, settings: &Settings) -> (Cast, OpenAccount) {
+        let limit = self.pod.containers.get(Program::played(&self.pod.containers));
+        let limit = limit.and_then(super::objects::Container::cpu_limit);
+        let (cast, work) = match program {
+            Program::Engine { port } => {
+                let serving = serving(settings);
+                (Cast::Engine(port, serving.clone()), Work::Engine(serving))
+            }
+            Program::Web { port } => {
+                let processor = Arc::new(Processor::new(limit));
+                (Cast::Web(port, processor.clone()), Work::Counted(processor, web_server::BYTES))
+            }
+            Program::LoadGenerator { url } => {
+                let processor = Arc::new(Processor::new(limit));
+                let work = Work::Counted(processor.clone(), load_generator::BYTES);
+                (Cast::LoadGenerator(url, processor), work)
+            }
+            Program::Idle | Program::NotPlayed(_) => (Cast::Idle, Work::Idle),
         };
-        let serving = listener.as_ref().and_then(|_| serving(&settings));
-        Ok(Started { lease, at, ready, listener, serving })
+        (cast, self.usage.open(&self.pod.uid, work, limit, self.orders.clone()))
     }
 
     async fn lease(&self, adopted: Option<Lease>) -> Lease {
@@ -144,12 +212,8 @@ impl Life {
 
     /// From ready until a deletion's drain time is over. Listener and connections are closed on return.
     async fn serve(&self, started: Started) -> Result<(), Gone> {
-        let engine = async {
-            match started.listener {
-                Some(listener) => self.run_engine(listener, started.serving.clone()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let serving = started.act.serving();
+        let act = self.perform(started.act);
         let life = async {
             let containers_started = status::time(started.at);
             if !started.ready {
@@ -167,15 +231,15 @@ impl Life {
             };
             tokio::select! {
                 () = not_ready => {}
-                () = self.drained(started.serving.as_deref()) => {}
+                () = self.drained(serving.as_deref()) => {}
             }
             Ok(())
         };
         let ended = tokio::select! {
             ended = life => ended,
-            () = engine => Ok(()),
+            () = act => Ok(()),
         };
-        drop(started.lease);
+        drop((started.account, started.lease));
         ended
     }
 
@@ -200,6 +264,25 @@ impl Life {
                 Ok(()) = orders.changed() => {}
             }
         }
+    }
+
+    /// Does what the pod does; ends only when there is nothing to do it by.
+    async fn perform(&self, act: Act) {
+        let never: Infallible = match act {
+            Act::Engine(listener, serving) => return self.run_engine(listener, serving).await,
+            Act::Web(listener, processor) => web_server::serve(listener, processor).await,
+            Act::LoadGenerator(url, processor) => {
+                let name = format!("{}/{}", self.pod.namespace, self.pod.name);
+                let (host, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
+                let resolve = || {
+                    let found = self.directory.resolve(&self.pod.namespace, host, port);
+                    found.map_err(|problem| problem.to_string())
+                };
+                load_generator::run(&name, &url, processor, resolve).await
+            }
+            Act::Idle => std::future::pending().await,
+        };
+        match never {}
     }
 
     /// Runs the mock engine with the script that the orders contain. Ends only if it cannot be served at all.
@@ -239,6 +322,26 @@ impl Life {
         let params = DeleteParams::default().grace_period(0).preconditions(same);
         let call = || self.api.delete(&self.pod.name, &params);
         self.calls.persist("delete pod", call).await.map(drop)
+    }
+}
+
+/// What a pod will do once its start-up time is over; see [`Act`].
+enum Cast {
+    Engine(u16, Option<Arc<Serving>>),
+    Web(u16, Arc<Processor>),
+    LoadGenerator(http::Uri, Arc<Processor>),
+    Idle,
+}
+
+impl Cast {
+    /// Servers listen from here on.
+    async fn begin(self, address: Ipv4Addr) -> Act {
+        match self {
+            Self::Engine(port, serving) => Act::Engine(listen((address, port).into()).await, serving),
+            Self::Web(port, processor) => Act::Web(listen((address, port).into()).await, processor),
+            Self::LoadGenerator(url, processor) => Act::LoadGenerator(url, processor),
+            Self::Idle => Act::Idle,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Simulated nodes: Node objects that the real scheduler binds pods to.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
@@ -46,13 +47,19 @@ async fn create_one(calls: &Calls, options: &Options, index: usize) -> Result<()
     patched.map(drop).map_err(vanished)
 }
 
+/// A node's labels.
+pub(super) fn labels(name: &str) -> BTreeMap<String, String> {
+    let labels = [
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", "amd64"),
+        ("node.kubernetes.io/instance-type", "simulated"),
+    ];
+    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
 fn object(name: &str) -> Value {
-    let labels = json!({
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": "amd64",
-        "node.kubernetes.io/instance-type": "simulated",
-    });
+    let labels = labels(name);
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
 }
 

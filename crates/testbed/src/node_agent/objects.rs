@@ -1,5 +1,6 @@
 //! What the agent keeps of pods and workloads: the watches read whole objects and hold only this.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use tracing::warn;
 
 use super::annotations::Annotations;
+use super::quantity;
 
 pub(super) type Uid = String;
 
@@ -22,6 +24,8 @@ pub(super) type WatchedWorkload = Object<WatchedWorkloadSpec, kube::core::NotUse
 pub(super) struct WatchedPodSpec {
     #[serde(default)]
     node_name: String,
+    #[serde(default)]
+    restart_policy: String,
     containers: Vec<Container>,
 }
 
@@ -31,13 +35,34 @@ pub(super) struct Container {
     #[serde(default)]
     pub(super) image: String,
     #[serde(default)]
-    ports: Vec<Port>,
+    pub(super) command: Vec<String>,
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    #[serde(default)]
+    pub(super) ports: Vec<Port>,
+    #[serde(default)]
+    resources: Resources,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Port {
-    container_port: u16,
+pub(super) struct Port {
+    #[serde(default)]
+    pub(super) name: String,
+    pub(super) container_port: u16,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Resources {
+    #[serde(default)]
+    limits: BTreeMap<String, String>,
+}
+
+impl Container {
+    /// How many cores it may use, if that is limited.
+    pub(super) fn cpu_limit(&self) -> Option<f64> {
+        quantity::parse(self.resources.limits.get("cpu")?)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -133,7 +158,10 @@ pub(super) struct Pod {
     pub(super) node: String,
     pub(super) controller: Option<Controller>,
     pub(super) annotations: Annotations,
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) containers: Vec<Container>,
+    /// Whether a container that ended stays so.
+    pub(super) restarts_never: bool,
     pub(super) phase: Phase,
     pub(super) address: Option<Ipv4Addr>,
     /// The grace period, once the pod is being deleted.
@@ -149,6 +177,8 @@ impl Pod {
         Self {
             annotations,
             controller: controller(&metadata),
+            labels: metadata.labels.unwrap_or_default(),
+            restarts_never: spec.restart_policy == "Never",
             uid: metadata.uid.unwrap_or_default(),
             namespace: metadata.namespace.unwrap_or_default(),
             name: metadata.name.unwrap_or_default(),
@@ -163,12 +193,6 @@ impl Pod {
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Running { ready: true, .. }) && self.deleting.is_none()
     }
-
-    /// The port of the mock engine, if one of the containers is one.
-    pub(super) fn engine_port(&self) -> Option<u16> {
-        let engine = self.containers.iter().find(|container| is_engine(&container.image))?;
-        Some(engine.ports.first().map_or(8000, |port| port.container_port))
-    }
 }
 
 fn phase(status: &WatchedPodStatus) -> Phase {
@@ -180,15 +204,6 @@ fn phase(status: &WatchedPodStatus) -> Phase {
         },
         _ => Phase::Pending,
     }
-}
-
-/// Whether an image is the mock engine's: `aibrix/vllm-mock`, from any registry, with any tag or digest.
-fn is_engine(image: &str) -> bool {
-    const NAME: &str = "aibrix/vllm-mock";
-    image.find(NAME).is_some_and(|at| {
-        let (before, after) = (&image[..at], &image[at + NAME.len()..]);
-        (before.is_empty() || before.ends_with('/')) && (after.is_empty() || after.starts_with([':', '@']))
-    })
 }
 
 fn controller(metadata: &ObjectMeta) -> Option<Controller> {
@@ -226,20 +241,20 @@ mod tests {
             serde_json::json!({"metadata": metadata, "spec": {"nodeName": "x", "containers": [engine]}});
         check_pod(pending, |pod| {
             pod.phase == Phase::Pending
-                && pod.engine_port() == Some(9)
+                && pod.containers[0].ports[0].container_port == 9
                 && pod.node == "x"
                 && pod.controller.is_none()
         });
         let running = serde_json::json!({
             "metadata": {
                 "name": "a", "namespace": "n", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z",
-                "deletionGracePeriodSeconds": 30,
+                "deletionGracePeriodSeconds": 30, "labels": {"app": "web"},
                 "ownerReferences": [
                     {"apiVersion": "v1", "kind": "ConfigMap", "name": "m", "uid": "m"},
                     {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r", "controller": true},
                 ],
             },
-            "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+            "spec": {"containers": [{"name": "c", "image": "nginx", "resources": {"limits": {"cpu": "500m"}}}]},
             "status": {
                 "phase": "Running", "podIP": "127.20.1.1", "startTime": "2026-01-01T00:00:00Z",
                 "conditions": [{"type": "Ready", "status": "True"}],
@@ -252,20 +267,9 @@ mod tests {
                 && pod.deleting == Some(Duration::from_secs(30))
                 && pod.address == Some(Ipv4Addr::new(127, 20, 1, 1))
                 && pod.controller == Some(controller)
-                && pod.engine_port().is_none()
+                && pod.containers[0].cpu_limit() == Some(0.5)
+                && pod.labels == BTreeMap::from([("app".to_owned(), "web".to_owned())])
+                && !pod.restarts_never
         });
-    }
-
-    #[test]
-    fn the_engine_is_known_by_its_image() {
-        let known = [
-            "aibrix/vllm-mock",
-            "aibrix/vllm-mock:nightly",
-            "docker.io/aibrix/vllm-mock@sha256:12",
-            "r:5000/aibrix/vllm-mock:1",
-        ];
-        assert!(known.into_iter().all(is_engine));
-        let others = ["vllm-mock", "xaibrix/vllm-mock", "aibrix/vllm-mock-gpu:1", "aibrix/vllm"];
-        assert!(!others.into_iter().any(is_engine));
     }
 }

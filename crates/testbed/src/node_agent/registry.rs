@@ -181,7 +181,7 @@ impl Registry {
             Root::Workload(workload) => (workload.annotations, Some(workload.replicas), Some(&workload.uid)),
             Root::Foreign(controller) => (Annotations::default(), None, controller),
         };
-        let settings = pod.annotations.or(owner);
+        let mut settings = pod.annotations.or(owner);
         let census = || {
             census.get_or_init(|| {
                 let alone = Census { pods: 1.0, ready: 1.0 };
@@ -194,7 +194,10 @@ impl Registry {
             (Share::Replicas, None) => census().pods,
         };
         // The last pod of an owner set to 0, and the first before it counts as ready, are one part.
-        let share = settings.total / parts.max(1.0);
+        let parts = parts.max(1.0);
+        let share = settings.total / parts;
+        settings.cpu = settings.cpu.map(|cpu| cpu.of(parts));
+        settings.memory = settings.memory.map(|memory| memory.of(parts));
         let Settings { metric: gauges, noise, fault, fault_scope, .. } = settings;
         Some((settings, Script { share, noise, gauges, fault, fault_scope }))
     }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::objects::Pod;
 
+/// A shell's exit code for a command that it does not find.
+const COMMAND_NOT_FOUND: i32 = 127;
+
 /// A time as the API server writes it: RFC 3339 in whole seconds.
 pub(super) fn time(at: SystemTime) -> String {
     let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -17,8 +20,36 @@ pub(super) fn time(at: SystemTime) -> String {
 /// The patch of a pod whose containers have just started and which is not ready yet.
 pub(super) fn running(pod: &Pod, address: Ipv4Addr, host: Ipv4Addr) -> Value {
     let now = time(SystemTime::now());
-    let mut patch = readiness(pod, false, &now);
-    let started = ["Initialized", "PodReadyToStartContainers"].map(|kind| condition(kind, true, &now));
+    started(readiness(pod, false, &now), &now, address, host)
+}
+
+/// The patch of a pod that cannot run, because the agent does not play some of its containers: those have ended with
+/// [`COMMAND_NOT_FOUND`], each with its sentence. They are not started again, which kubectl shows as `Error`. The pod has
+/// failed if none is left and its restart policy says that none comes back.
+pub(super) fn failed(pod: &Pod, sentences: &[(usize, String)], address: Ipv4Addr, host: Ipv4Addr) -> Value {
+    let now = time(SystemTime::now());
+    let mut patch = started(readiness(pod, false, &now), &now, address, host);
+    for (index, sentence) in sentences {
+        let container = &mut patch["status"]["containerStatuses"][*index];
+        container["started"] = json!(false);
+        container["state"] = json!({
+            "running": null,
+            "terminated": {
+                "exitCode": COMMAND_NOT_FOUND, "reason": "Error", "message": sentence,
+                "startedAt": now, "finishedAt": now,
+                "containerID": container["containerID"],
+            },
+        });
+    }
+    if pod.restarts_never && sentences.len() == pod.containers.len() {
+        patch["status"]["phase"] = json!("Failed");
+    }
+    patch
+}
+
+/// Adds what is true of a pod from its start on.
+fn started(mut patch: Value, now: &str, address: Ipv4Addr, host: Ipv4Addr) -> Value {
+    let started = ["Initialized", "PodReadyToStartContainers"].map(|kind| condition(kind, true, now));
     if let Some(conditions) = patch["status"]["conditions"].as_array_mut() {
         conditions.extend(started);
     }
@@ -62,4 +93,41 @@ fn condition(kind: &str, holds: bool, now: &str) -> Value {
     // Merged by type: a reason that no longer holds has to be taken away.
     condition["reason"] = if holds { Value::Null } else { json!("ContainersNotReady") };
     condition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The patch of a pod of two containers of which these are not played.
+    fn failure(restart_policy: &str, not_played: &[usize]) -> Value {
+        let pod = json!({
+            "metadata": {"name": "a", "uid": "u"},
+            "spec": {"restartPolicy": restart_policy, "containers": [{"name": "c"}, {"name": "d"}]},
+        });
+        let pod = Pod::read(serde_json::from_value(pod).unwrap());
+        let sentences: Vec<_> = not_played.iter().map(|index| (*index, "no".to_owned())).collect();
+        failed(&pod, &sentences, Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)["status"].take()
+    }
+
+    #[track_caller]
+    fn check(restart_policy: &str, not_played: &[usize], phase: &str) {
+        let status = failure(restart_policy, not_played);
+        assert_eq!(status["phase"], phase, "{restart_policy}");
+        for index in [0, 1] {
+            let state = &status["containerStatuses"][index]["state"];
+            let reason = &state["terminated"]["reason"];
+            assert_eq!(*reason == "Error", not_played.contains(&index), "{state}");
+        }
+        let ready = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Ready");
+        assert_eq!(ready.unwrap()["status"], "False");
+    }
+
+    #[test]
+    fn what_is_not_played_is_in_error() {
+        check("Never", &[0, 1], "Failed");
+        check("Never", &[1], "Running");
+        check("Always", &[0, 1], "Running");
+        check("OnFailure", &[0], "Running");
+    }
 }

@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use tracing::warn;
 
 use super::Kubelets;
+use super::directory::{Service, WatchedService};
 use super::objects::{Pod, WatchedPod, WatchedWorkload, Workload, WorkloadKind};
 use super::registry::Registry;
 
@@ -23,7 +24,7 @@ enum Change<T> {
     All(Vec<T>),
 }
 
-/// Follows workloads and pods until the future is dropped.
+/// Follows workloads, pods and Services until the future is dropped.
 pub(super) async fn follow(kubelets: Kubelets) {
     let client = &kubelets.calls.client;
     let mut registry = Registry::default();
@@ -33,6 +34,7 @@ pub(super) async fn follow(kubelets: Kubelets) {
         workloads.push(watch_workloads(client, kind).map(move |change| (kind, change)).boxed());
     }
     let mut pods = watch_pods(client);
+    let mut services = watch_services(client);
     loop {
         tokio::select! {
             Some((kind, change)) = workloads.next() => {
@@ -43,6 +45,7 @@ pub(super) async fn follow(kubelets: Kubelets) {
             }
             // Pods come after the workloads that exist: then a pod that is adopted is never without an owner.
             Some(change) = pods.next(), if unseen.is_empty() => apply_pod(&mut registry, &kubelets, change),
+            Some(change) = services.next() => apply_service(&kubelets, change),
         }
     }
 }
@@ -58,9 +61,14 @@ fn apply_workload(registry: &mut Registry, kind: WorkloadKind, change: Change<Wo
 fn apply_pod(registry: &mut Registry, kubelets: &Kubelets, change: Change<Pod>) {
     match change {
         Change::Applied(pod) => run_pod(registry, kubelets, &pod),
-        Change::Deleted(pod) => registry.remove_pod(&pod.uid),
+        Change::Deleted(pod) => {
+            registry.remove_pod(&pod.uid);
+            kubelets.directory.remove_pod(&pod.uid);
+        }
         Change::All(mut all) => {
-            registry.retain_pods(&all.iter().map(|pod| pod.uid.clone()).collect());
+            let alive = all.iter().map(|pod| pod.uid.clone()).collect();
+            registry.retain_pods(&alive);
+            kubelets.directory.retain_pods(&alive);
             // Those with an address first, so that it is reserved before others take one.
             all.sort_by_key(|pod| pod.address.is_none());
             for pod in all {
@@ -70,10 +78,19 @@ fn apply_pod(registry: &mut Registry, kubelets: &Kubelets, change: Change<Pod>) 
     }
 }
 
+fn apply_service(kubelets: &Kubelets, change: Change<Service>) {
+    match change {
+        Change::Applied(service) => kubelets.directory.put_service(service),
+        Change::Deleted(service) => kubelets.directory.remove_service(&service.uid),
+        Change::All(all) => kubelets.directory.set_services(all),
+    }
+}
+
 fn run_pod(registry: &mut Registry, kubelets: &Kubelets, pod: &Pod) {
     let Some(host) = kubelets.hosts.get(&pod.node).copied() else {
         return;
     };
+    kubelets.directory.put_pod(pod);
     if let Some(new) = registry.apply_pod(pod) {
         kubelets.start(host, new);
     }
@@ -93,6 +110,13 @@ fn watch_pods(client: &Client) -> BoxStream<'static, Change<Pod>> {
     let bound = watcher::Config::default().fields("spec.nodeName!=");
     let events = watch(api, bound).default_backoff().boxed();
     changes(events, Pod::read)
+}
+
+fn watch_services(client: &Client) -> BoxStream<'static, Change<Service>> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Service"));
+    let api: Api<WatchedService> = Api::all_with(client.clone(), &resource);
+    let events = watch(api, watcher::Config::default()).default_backoff().boxed();
+    changes(events, Service::read)
 }
 
 /// Turns watch events into changes: a list is collected until it is complete, errors are logged and waited out.

@@ -69,7 +69,7 @@ impl Component {
         }
     }
 
-    fn command(self, binary: &Path, dir: &Path, network: u8) -> Command {
+    fn command(self, binary: &Path, dir: &Path, network: u8, hpa_sync_period: Duration) -> Command {
         let address = address(network);
         let mut command = Command::new(binary);
         command.arg(self.name());
@@ -94,6 +94,9 @@ impl Component {
             Self::ControllerManager => {
                 serve(CONTROLLER_MANAGER);
                 command.arg("--kubeconfig").arg(record::kubeconfig(dir));
+                command.arg("--");
+                let milliseconds = hpa_sync_period.as_millis();
+                command.arg(format!("--horizontal-pod-autoscaler-sync-period={milliseconds}ms"));
             }
             Self::Scheduler => {
                 serve(SCHEDULER);
@@ -107,9 +110,9 @@ impl Component {
 /// Starts a plane's processes and waits until all is ready, the namespace `default` included.
 ///
 /// The servers that are clients of the API server come after it is ready, because they end when they do not find it.
-pub(super) async fn start(claim: Claim) -> Result<Plane, Error> {
+pub(super) async fn start(claim: Claim, hpa_sync_period: Duration) -> Result<Plane, Error> {
     // The read end is dropped here at last; each child has its own copy.
-    let (mut plane, life) = start_reaper(claim)?;
+    let (mut plane, life) = start_reaper(claim, hpa_sync_period)?;
     let deadline = Instant::now() + READY_WITHIN;
     launch(&mut plane, Component::Etcd, &life)?;
     write_keys(&plane)?;
@@ -133,7 +136,7 @@ pub(super) async fn start(claim: Claim) -> Result<Plane, Error> {
 }
 
 /// The first process of a plane. Returns also the read end of the pipe, for the others.
-fn start_reaper(claim: Claim) -> Result<(Plane, PipeReader), Error> {
+fn start_reaper(claim: Claim, hpa_sync_period: Duration) -> Result<(Plane, PipeReader), Error> {
     let Claim { dir, record } = claim;
     let start = || {
         let (read, write) = std::io::pipe().map_err(file_error("make a pipe for", &dir))?;
@@ -149,7 +152,8 @@ fn start_reaper(claim: Claim) -> Result<(Plane, PipeReader), Error> {
         }
     };
     // From here on, dropping the plane cleans up.
-    let mut plane = Plane { dir, record, config: None, life: Some(write), reaper, children: Vec::new() };
+    let (config, children) = (None, Vec::new());
+    let mut plane = Plane { dir, record, hpa_sync_period, config, life: Some(write), reaper, children };
     plane.record.processes.push(Process::of_child("reaper", &plane.reaper));
     plane.record.write(&plane.dir)?;
     Ok((plane, read))
@@ -157,7 +161,8 @@ fn start_reaper(claim: Claim) -> Result<(Plane, PipeReader), Error> {
 
 /// Starts a server and records it.
 fn launch(plane: &mut Plane, component: Component, life: &PipeReader) -> Result<(), Error> {
-    let command = component.command(&plane.record.binary, &plane.dir, plane.record.network);
+    let (binary, network) = (&plane.record.binary, plane.record.network);
+    let command = component.command(binary, &plane.dir, network, plane.hpa_sync_period);
     let child = spawn(component.name(), command, &plane.dir, life)?;
     plane.record.processes.push(Process::of_child(component.name(), &child));
     plane.children.push((component, child));

@@ -30,7 +30,7 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let binary = plane::build(&mut |line| eprintln!("control plane: {line}")).unwrap();
-            let options = plane::Options { name: format!("e2e-{}", std::process::id()), binary };
+            let options = plane::Options::new(format!("e2e-{}", std::process::id()), binary);
             let plane = plane::up(&options).await.unwrap();
             let nodes = node_agent::Options { network: plane.network(), nodes: 10, ..Default::default() };
             let _agent = NodeAgent::start(plane.client().unwrap(), nodes).await.unwrap();

@@ -1,5 +1,5 @@
 use serde_json::json;
-use windlass_api::{Part, PodAutoscaler};
+use windlass_api::PodAutoscaler;
 
 use super::*;
 use crate::index::tests::{World, key, pod};
@@ -119,6 +119,24 @@ fn rival(api_version: &str, name: &str, controller: Option<(&str, &str)>) -> Riv
             uid: format!("uid-{name}"),
         }),
     }
+}
+
+#[test]
+fn what_a_rival_scales() {
+    let object = json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "queue"},
+        "spec": {"scaleTargetRef": {"name": "engine"}},
+    });
+    let scaled = Rival::of_scaled_object(&serde_json::from_value(object).unwrap());
+    assert_eq!(scaled, rival("apps/v1", "engine", None), "KEDA's defaults");
+    let hpa = json!({
+        "metadata": {"name": "web", "ownerReferences": [
+            {"apiVersion": "", "kind": "PodAutoscaler", "name": "a", "uid": "uid-a", "controller": true},
+        ]},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "engine"}},
+    });
+    let hpa = Rival::of_hpa(&serde_json::from_value(hpa).unwrap());
+    assert_eq!(hpa, rival("apps/v1", "engine", Some(("PodAutoscaler", "a"))));
 }
 
 #[tokio::test]

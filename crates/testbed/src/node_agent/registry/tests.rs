@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::mock_engine::Fault;
+use crate::node_agent::annotations::Amount;
 use crate::node_agent::objects::Phase;
 
 /// A registry and what its pods were last told.
@@ -49,7 +50,9 @@ impl World {
             node: "node".to_owned(),
             controller,
             annotations: annotations(pairs),
+            labels: BTreeMap::new(),
             containers: Vec::new(),
+            restarts_never: false,
             phase: if ready { Phase::Running { started, ready } } else { Phase::Pending },
             address: None,
             deleting: None,
@@ -147,4 +150,21 @@ fn a_resync_forgets_what_is_gone() {
     assert_eq!(world.registry.workloads.keys().collect::<Vec<_>>(), ["rs"]);
     world.registry.resync_workloads(WorkloadKind::ReplicaSet, Vec::new());
     assert!(world.registry.workloads.is_empty() && world.registry.controlled.is_empty());
+}
+
+#[test]
+fn a_total_usage_is_divided_like_the_load() {
+    let mut world = World::default();
+    world.deployment(4.0, &[("cpu", "total(2400m)"), ("memory", "1Gi")]);
+    world.replica_set();
+    world.pod("a", Some(controller(WorkloadKind::ReplicaSet, "rs")), true, &[]);
+    world.pod("alone", None, true, &[("cpu", "total(2)")]);
+    let usage = |world: &World, uid: &str| {
+        let (settings, _) = world.pods[uid].borrow().part.unwrap();
+        (settings.cpu.map(Amount::value), settings.memory.map(Amount::value))
+    };
+    assert_eq!(usage(&world, "a"), (Some(0.6), Some(1_073_741_824.0)));
+    assert_eq!(usage(&world, "alone"), (Some(2.0), None));
+    world.deployment(8.0, &[("cpu", "total(2400m)")]);
+    assert_eq!(usage(&world, "a"), (Some(0.3), None));
 }

@@ -1,0 +1,228 @@
+//! Histograms with classic (cumulative) buckets: what was observed between two readings, quantiles, means.
+//!
+//! A decision uses differences of what was observed; [`crate::promql`] is the form a Prometheus query would give.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+/// Counts this close (relative) are the same but for rounding; Prometheus' `smallDeltaTolerance`.
+const SAME: f64 = 1e-12;
+
+/// Why two histograms cannot be compared or merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the buckets have other bounds")]
+pub struct OtherBounds;
+
+/// A histogram: of all time as a page has it, or of a while as the difference of two.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Upper bound (inclusive, `le`) and cumulative count, in the order of the bounds; the last bound is infinite.
+    buckets: Vec<(f64, f64)>,
+    /// Sum of the observations, in the metric's unit; `None` where the page has none.
+    sum: Option<f64>,
+}
+
+impl Histogram {
+    /// Takes buckets in any order. `None` if what they say is no histogram: a bound or count is NaN, a count is negative
+    /// or infinite, a bound comes twice, the infinite bound is missing, or there is no other one.
+    pub fn new(buckets: impl IntoIterator<Item = (f64, f64)>, sum: Option<f64>) -> Option<Self> {
+        let mut buckets: Vec<_> = buckets.into_iter().collect();
+        let usable = |&(bound, count): &(f64, f64)| !bound.is_nan() && count.is_finite() && count >= 0.0;
+        if !buckets.iter().all(usable) {
+            return None;
+        }
+        buckets.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+        let ends = buckets.len() > 1 && buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
+        let twice = buckets.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        (ends && !twice).then_some(Self { buckets, sum: sum.filter(|sum| sum.is_finite()) })
+    }
+
+    /// Number of observations.
+    pub fn count(&self) -> f64 {
+        self.buckets.last().map_or(0.0, |(_, count)| *count)
+    }
+
+    /// Mean of the observations, in the metric's unit; `None` without any, or without their sum.
+    pub fn mean(&self) -> Option<f64> {
+        let count = self.count();
+        Some(self.sum? / count).filter(|mean| count > 0.0 && mean.is_finite())
+    }
+
+    /// The quantile `q` (0 to 1), linear within its bucket, as `histogram_quantile` has it; `None` without observations.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let value = bucket_quantile(q, &mut self.buckets.clone()).quantile;
+        (!value.is_nan()).then_some(value)
+    }
+
+    fn same_bounds(&self, other: &Self) -> Result<(), OtherBounds> {
+        let mut pairs = self.buckets.iter().zip(&other.buckets);
+        let same = self.buckets.len() == other.buckets.len() && pairs.all(|((a, _), (b, _))| a == b);
+        if same { Ok(()) } else { Err(OtherBounds) }
+    }
+
+    /// What was observed since `earlier`. `None` after a restart, which shows in any count that fell: nobody saw what was
+    /// observed before it.
+    pub fn since(&self, earlier: &Self) -> Result<Option<Self>, OtherBounds> {
+        self.same_bounds(earlier)?;
+        let pairs = || self.buckets.iter().zip(&earlier.buckets);
+        if pairs().any(|((_, now), (_, then))| now < then) {
+            return Ok(None);
+        }
+        let buckets = pairs().map(|((bound, now), (_, then))| (*bound, now - then)).collect();
+        let sum = self.sum.zip(earlier.sum).map(|(now, then)| now - then);
+        Ok(Some(Self { buckets, sum }))
+    }
+
+    /// Adds what another one observed, as if one had seen both.
+    pub fn merge(&mut self, other: &Self) -> Result<(), OtherBounds> {
+        if self.buckets.is_empty() {
+            *self = other.clone();
+            return Ok(());
+        }
+        self.same_bounds(other)?;
+        for ((_, count), (_, more)) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count += more;
+        }
+        self.sum = self.sum.zip(other.sum).map(|(sum, more)| sum + more);
+        Ok(())
+    }
+}
+
+/// A quantile, and what had to be done to the buckets for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BucketQuantile {
+    /// NaN where it is not defined.
+    pub quantile: f64,
+    /// A count that was less than the one below was lifted to it.
+    pub forced_monotonic: bool,
+    /// A difference that is mere rounding was smoothed.
+    pub fixed_precision: bool,
+}
+
+/// Prometheus' `BucketQuantile` over cumulative buckets, in whatever state they come: sorted, equal bounds added up,
+/// counts made monotonic in place. Equal to it on `prom_histogram_quantile.json`.
+pub fn bucket_quantile(q: f64, buckets: &mut Vec<(f64, f64)>) -> BucketQuantile {
+    let undefined = |quantile| BucketQuantile { quantile, forced_monotonic: false, fixed_precision: false };
+    if q.is_nan() {
+        return undefined(f64::NAN);
+    } else if q < 0.0 {
+        return undefined(f64::NEG_INFINITY);
+    } else if q > 1.0 {
+        return undefined(f64::INFINITY);
+    }
+    buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+        return undefined(f64::NAN);
+    }
+    buckets.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        kept.1 += if same { next.1 } else { 0.0 };
+        same
+    });
+    let (forced_monotonic, fixed_precision) = make_monotonic(buckets);
+    let quantile = if buckets.len() < 2 { f64::NAN } else { interpolated(q, buckets) };
+    BucketQuantile { quantile, forced_monotonic, fixed_precision }
+}
+
+fn make_monotonic(buckets: &mut [(f64, f64)]) -> (bool, bool) {
+    let (mut forced, mut fixed) = (false, false);
+    let Some(&(_, mut last)) = buckets.first() else { return (false, false) };
+    for (_, count) in buckets.iter_mut().skip(1) {
+        if *count == last {
+        } else if almost_equal(last, *count) {
+            (*count, fixed) = (last, true);
+        } else if *count < last {
+            (*count, forced) = (last, true);
+        } else {
+            last = *count;
+        }
+    }
+    (forced, fixed)
+}
+
+/// Prometheus' `almost.Equal`.
+fn almost_equal(a: f64, b: f64) -> bool {
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == b || (a.is_nan() && b.is_nan()) {
+        true
+    } else if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        difference < SAME * f64::MIN_POSITIVE
+    } else {
+        difference / sum.min(f64::MAX) < SAME
+    }
+}
+
+/// At least two buckets, sorted and monotonic, the last one infinite.
+fn interpolated(q: f64, buckets: &[(f64, f64)]) -> f64 {
+    let last = buckets.len() - 1;
+    let observations = buckets[last].1;
+    if observations == 0.0 {
+        return f64::NAN;
+    }
+    let rank = q * observations;
+    // Go's sort.Search: the first of the finite buckets that reaches the rank.
+    let at =
+        buckets[..last].partition_point(|(_, count)| count.partial_cmp(&rank).is_none_or(Ordering::is_lt));
+    if at == last {
+        return buckets[last - 1].0;
+    }
+    let (end, count) = buckets[at];
+    if at == 0 {
+        return if end <= 0.0 { end } else { end * (rank / count) };
+    }
+    let (start, below) = buckets[at - 1];
+    start + (end - start) * ((rank - below) / (count - below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(counts: [f64; 3], sum: f64) -> Histogram {
+        Histogram::new([(f64::INFINITY, counts[2]), (1.0, counts[0]), (2.0, counts[1])], Some(sum)).unwrap()
+    }
+
+    #[test]
+    fn what_was_observed_since() {
+        let (then, now) = (histogram([5.0, 5.0, 6.0], 20.0), histogram([5.0, 9.0, 10.0], 26.0));
+        let since = now.since(&then).unwrap().unwrap();
+        assert_eq!((since.count(), since.mean(), since.quantile(0.5)), (4.0, Some(1.5), Some(1.5)));
+        assert_eq!(then.since(&now), Ok(None), "a restart");
+        assert_eq!(now.since(&now).unwrap().unwrap().quantile(0.5), None, "nothing was observed");
+        assert_eq!(now.since(&now).unwrap().unwrap().mean(), None);
+        let other = Histogram::new([(3.0, 1.0), (f64::INFINITY, 1.0)], None).unwrap();
+        assert_eq!(now.since(&other), Err(OtherBounds));
+    }
+
+    #[test]
+    fn pods_are_merged_before_the_quantile_is_taken() {
+        let mut fleet = Histogram::default();
+        for counts in [[10.0, 10.0, 10.0], [0.0, 2.0, 2.0]] {
+            fleet.merge(&histogram(counts, counts[2])).unwrap();
+        }
+        assert_eq!(fleet.count(), 12.0);
+        // Not the mean of the pods' medians, 0.5 and 1.5.
+        assert_eq!(fleet.quantile(0.5), Some(0.6));
+        let other = Histogram::new([(3.0, 1.0), (f64::INFINITY, 1.0)], None).unwrap();
+        assert_eq!(fleet.merge(&other), Err(OtherBounds));
+        assert_eq!(fleet.count(), 12.0);
+    }
+
+    #[test]
+    fn what_is_no_histogram() {
+        let end = (f64::INFINITY, 1.0);
+        for buckets in [
+            vec![],
+            vec![end],
+            vec![(1.0, 1.0), (2.0, 2.0)],
+            vec![(1.0, f64::NAN), end],
+            vec![(1.0, -1.0), end],
+            vec![(f64::NAN, 1.0), end],
+            vec![(1.0, 1.0), (1.0, 1.0), end],
+            vec![(1.0, f64::INFINITY), end],
+        ] {
+            assert_eq!(Histogram::new(buckets.clone(), None), None, "{buckets:?}");
+        }
+    }
+}
