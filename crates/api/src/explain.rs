@@ -9,9 +9,17 @@ use windlass_scaling::{
 use crate::go;
 use crate::holds::{HOLD_AT, MODE, OVERRIDE};
 
-/// The account of `decision`, made at `now`, one sentence per step and in its order; `schedule` is the name of the one
-/// whose bounds are in force.
-pub fn account(decision: &Decision, policy: &Policy, schedule: Option<&str>, now: Instant) -> Vec<String> {
+/// What steps tell of by number, by name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Names<'a> {
+    /// The schedule whose bounds are in force.
+    pub schedule: Option<&'a str>,
+    /// Who set the count by hand: a field manager.
+    pub set_by: Option<&'a str>,
+}
+
+/// The account of `decision`, made at `now`, one sentence per step and in its order.
+pub fn account(decision: &Decision, policy: &Policy, names: Names<'_>, now: Instant) -> Vec<String> {
     let proposal = |step: &Step| match step.reason {
         Reason::Proposed { signal } => decision.proposals.iter().find(|proposal| proposal.signal == signal),
         _ => None,
@@ -21,18 +29,18 @@ pub fn account(decision: &Decision, policy: &Policy, schedule: Option<&str>, now
         .iter()
         .map(|made| {
             proposal(made)
-                .map_or_else(|| step(made, policy, schedule, now), |found| proposed(found, policy, now))
+                .map_or_else(|| step(made, policy, names, now), |found| proposed(found, policy, now))
         })
         .collect()
 }
 
-/// One step as a sentence; `schedule` is the name of the one in force, `now` is when the decision was made.
+/// One step as a sentence; `now` is when the decision was made.
 ///
 /// What a signal measured is in its [`Proposal`], not in the step; [`account`] has both and says it.
-pub fn step(step: &Step, policy: &Policy, schedule: Option<&str>, now: Instant) -> String {
+pub fn step(step: &Step, policy: &Policy, names: Names<'_>, now: Instant) -> String {
     let Step { from, to, .. } = *step;
     let period = "10s";
-    let schedule = schedule.unwrap_or("without a name");
+    let schedule = names.schedule.unwrap_or("without a name");
     match step.reason {
         Reason::Off => format!(
             "kept at 0: switched off from outside; set spec.replicas above 0 or raise minReplicas ({}) to switch on",
@@ -83,6 +91,12 @@ pub fn step(step: &Step, policy: &Policy, schedule: Option<&str>, now: Instant) 
         Reason::ProbeGivenBack { failed } => format!(
             "{to} instead of {from}: {failed} {}; the one tried last is given back before another is tried",
             do_not_start(failed)
+        ),
+        Reason::SetByHand { set, until } => format!(
+            "{}: set to {set} by {}, respected for {} more",
+            instead(from, to),
+            names.set_by.unwrap_or("hand"),
+            left(until, now)
         ),
         Reason::Min => format!("{to} instead of {from}: minReplicas"),
         Reason::Max => format!("{to} instead of {from}: maxReplicas"),
@@ -227,7 +241,8 @@ mod tests {
     fn check(from: u32, to: u32, reason: Reason, sentence: &str) {
         let policy = Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10);
         let made = Step { stage: Stage::Combine, from, to, reason };
-        assert_eq!(step(&made, &policy, Some("office"), at(100)), sentence);
+        let names = Names { schedule: Some("office"), set_by: Some("kubectl") };
+        assert_eq!(step(&made, &policy, names, at(100)), sentence);
     }
 
     #[test]
@@ -311,6 +326,8 @@ mod tests {
             Reason::ProbeGivenBack { failed: 4 },
             "8 instead of 12: 4 pods do not start; the one tried last is given back before another is tried",
         );
+        let by_hand = Reason::SetByHand { set: 4, until: at(310) };
+        check(6, 4, by_hand, "4 instead of 6: set to 4 by kubectl, respected for 210s more");
         check(0, 1, Reason::Min, "1 instead of 0: minReplicas");
         check(14, 10, Reason::Max, "10 instead of 14: maxReplicas");
         check(3, 5, Reason::Proposed { signal: 7 }, "a signal that is gone asks for 5");
@@ -342,7 +359,7 @@ mod tests {
             decision.proposals.push(proposal);
             let reason = Reason::Proposed { signal: 0 };
             decision.steps.push(Step { stage: Stage::Propose, from: 3, to: 5, reason });
-            assert_eq!(account(&decision, policy, None, at(100)), [sentence]);
+            assert_eq!(account(&decision, policy, Names::default(), at(100)), [sentence]);
         };
         check(
             &kpa,

@@ -23,6 +23,7 @@ mod settings;
 mod signals;
 mod source;
 pub mod status;
+mod target;
 mod validate;
 pub mod verify;
 mod warning;
@@ -31,9 +32,10 @@ pub use holds::{Override, held};
 pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
 };
-pub use resolve::{Resolved, TargetRef, resolve};
+pub use resolve::{Resolved, resolve};
 pub use settings::{Origin, Setting, precedence_table};
 pub use source::{PathRule, PodSource, PortRule, Source};
 pub use status::PodAutoscalerStatus;
+pub use target::{Part, TargetRef};
 pub use validate::SpecError;
 pub use warning::Warning;

@@ -13,7 +13,8 @@ use crate::schedule::{self, Schedules};
 use crate::settings::{Algorithm, Id, Origin, Setting, Settings};
 use crate::signals;
 use crate::source::Source;
-use crate::validate::{self, SpecError, set};
+use crate::target::TargetRef;
+use crate::validate::{self, SpecError};
 use crate::warning::{self, Warning};
 
 /// The pace of readings, of every dialect.
@@ -43,36 +44,6 @@ pub struct Resolved {
     pub settings: Vec<Setting>,
 }
 
-/// What is scaled.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TargetRef {
-    /// Group and version, for example `apps/v1`.
-    pub api_version: String,
-    /// For example `Deployment`.
-    pub kind: String,
-    /// Name in the object's namespace.
-    pub name: String,
-}
-
-impl TargetRef {
-    /// The API group; empty for the core group.
-    pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
-    }
-
-    /// The version within the group.
-    pub fn version(&self) -> &str {
-        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
-    }
-}
-
-/// `Kind/name`, as column TARGET shows it.
-impl std::fmt::Display for TargetRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.kind, self.name)
-    }
-}
-
 /// Reads an object of any generation.
 ///
 /// What stops scaling is an error, all of them at once; what is merely ignored or read in another way is a warning.
@@ -99,11 +70,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     let mut errors = validate::validate(object);
     let spec = &object.spec;
     let schedules = schedule::read(spec, &mut errors);
-    if let Some(role) = validate::role(spec) {
-        errors.push(SpecError::Unsupported(format!(
-            "spec.subTargetSelector.roleName: scaling a single role (\"{role}\") is not supported yet"
-        )));
-    }
+    let target = TargetRef::read(object, &mut errors);
     let algorithm = match spec.scaling_strategy.as_str() {
         "KPA" => Some(Algorithm::Kpa),
         "APA" => Some(Algorithm::Apa),
@@ -130,6 +97,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     }
     warning::of_metadata(object, &mut warnings);
     warning::of_spec(spec, &mut warnings);
+    target.warn(object, &mut warnings);
 
     let mut report: Vec<Setting> = settings.report(algorithm).collect();
     report.push(Setting {
@@ -142,7 +110,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     report.extend(targets);
     let (signals, sources) = signals.into_iter().map(|signal| (signal.policy, signal.source)).unzip();
     let mut resolved = Resolved {
-        target: target(object),
+        target,
         policy: Policy {
             strategy: strategy(algorithm, &settings),
             min_replicas: settings.count(Id::MinReplicas),
@@ -209,15 +177,5 @@ fn strategy(algorithm: Algorithm, settings: &Settings) -> Strategy {
             up_tolerance: settings.number(Id::UpTolerance),
             down_tolerance: settings.number(Id::DownTolerance),
         }),
-    }
-}
-
-fn target(object: &PodAutoscaler) -> TargetRef {
-    let reference = &object.spec.scale_target_ref;
-    let text = |field: &Option<String>| set(field.as_ref()).unwrap_or_default().to_owned();
-    TargetRef {
-        api_version: set(reference.api_version.as_ref()).unwrap_or("apps/v1").to_owned(),
-        kind: text(&reference.kind),
-        name: text(&reference.name),
     }
 }

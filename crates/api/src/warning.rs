@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::podautoscaler::{PodAutoscaler, PodAutoscalerSpec};
-use crate::{holds, settings};
+use crate::{holds, settings, target};
 
 /// One thing of an object that does not do what its author may expect. Nothing in it stops scaling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,14 +34,10 @@ const PREFIXES: [&str; 4] =
     ["autoscaling.aibrix.ai/", "kpa.autoscaling.aibrix.ai/", "apa.autoscaling.aibrix.ai/", "windlass.dev/"];
 
 /// Annotations that are known and do nothing.
-const WITHOUT_EFFECT: [(&str, &str); 3] = [
+const WITHOUT_EFFECT: [(&str, &str); 2] = [
     (
         "autoscaling.aibrix.ai/scale-to-zero",
         "is ignored, as in AIBrix: minReplicas 0 is what allows scaling to zero",
-    ),
-    (
-        "autoscaling.aibrix.ai/storm-service-mode",
-        "is ignored: roles of a StormService are not supported yet, the target is scaled as a whole",
     ),
     (
         "kpa.autoscaling.aibrix.ai/target-burst-capacity",
@@ -51,7 +47,9 @@ const WITHOUT_EFFECT: [(&str, &str); 3] = [
 
 /// Warns about annotations and labels that look like settings and are none.
 pub(crate) fn of_metadata(object: &PodAutoscaler, warnings: &mut Vec<Warning>) {
-    let is_setting = |key: &str| settings::is_annotation(key) || holds::is_annotation(key);
+    let is_setting = |key: &str| {
+        settings::is_annotation(key) || holds::is_annotation(key) || key == target::STORM_SERVICE_MODE
+    };
     let is_ours = |key: &str| PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     for (key, value) in object.metadata.annotations.iter().flatten() {
         if let Some((_, sentence)) = WITHOUT_EFFECT.iter().find(|(known, _)| known == key) {

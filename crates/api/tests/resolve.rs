@@ -424,8 +424,9 @@ fn what_stops_scaling_is_an_error() {
     check(
         &format!("{KPA}\nsubTargetSelector: {{roleName: prefill}}"),
         &[(
-            "Unsupported",
-            "spec.subTargetSelector.roleName: scaling a single role (\"prefill\") is not supported yet",
+            "InvalidSpec",
+            "spec.subTargetSelector.roleName: only a StormService of orchestration.aibrix.ai has roles (found Deployment \
+             of apps/v1); remove it, or name the StormService in scaleTargetRef",
         )],
     );
     check(

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::hpa::{FAILED_GET_HPA, FAILED_UPDATE_HPA, HPA_NOT_OURS, Native};
 use crate::outages::Change;
 use crate::pace::Pace;
+use crate::status::{CONFLICT, CONTESTED};
 
 /// Events about one object: this many at once, then one in this time. What is said beyond is in the log only.
 const BURST: u32 = 10;
@@ -32,6 +33,8 @@ pub(crate) struct Told {
     problem: Option<String>,
     warnings: Option<String>,
     quarantined: bool,
+    conflict: Option<String>,
+    truce: Option<String>,
 }
 
 impl Told {
@@ -52,6 +55,8 @@ impl Told {
             problem: message("AbleToScale", &problems),
             warnings: message("PolicyWarnings", &["ReadWithWarnings"]),
             quarantined: message("Quarantined", &["DecisionPanicked"]).is_some(),
+            conflict: message(CONFLICT, &[CONFLICT]),
+            truce: message(CONTESTED, &["FieldManager"]),
         }
     }
 
@@ -93,10 +98,14 @@ impl Told {
             }
             self.warnings.clone_from(&active.warnings);
         }
+        let conflict = active.conflict.as_ref().map(|conflict| conflict.message.as_str());
+        news.extend(news_of_standing(CONFLICT, &mut self.conflict, conflict));
+        news.extend(news_of_standing(CONTESTED, &mut self.truce, active.truce()));
         if let Some(panic) = &active.quarantine
             && !self.quarantined
         {
-            warn("Quarantined", &quarantined(panic, active.facts.spec_replicas));
+            let note = quarantined(panic, active.facts.spec_replicas);
+            news.push(Announcement { type_: EventType::Warning, reason: "Quarantined", note });
         }
         self.quarantined = active.quarantine.is_some();
         news
@@ -126,8 +135,23 @@ impl Told {
             warn("PolicyWarnings", warnings);
         }
         self.warnings.clone_from(&native.warnings);
+        let conflict = native.conflict.as_ref().map(|conflict| conflict.message.as_str());
+        news.extend(news_of_standing(CONFLICT, &mut self.conflict, conflict));
         news
     }
+}
+
+/// A sentence that stands now, if it is another one than what was told.
+fn news_of_standing(
+    reason: &'static str,
+    told: &mut Option<String>,
+    now: Option<&str>,
+) -> Option<Announcement> {
+    if told.as_deref() == now {
+        return None;
+    }
+    *told = now.map(str::to_owned);
+    Some(Announcement { type_: EventType::Warning, reason, note: now?.to_owned() })
 }
 
 /// Why nothing is decided any more, and what to do.

@@ -2,6 +2,7 @@
 
 mod by_the_clock;
 mod holding;
+mod others;
 mod polling;
 mod writing;
 
@@ -14,9 +15,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ApiResource;
+use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
-use windlass_api::{PodAutoscaler, Resolved, Source};
+use windlass_api::{PodAutoscaler, Resolved, Source, TargetRef};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
@@ -25,12 +27,15 @@ use windlass_scrape::Schedule;
 use crate::announce::Told;
 use crate::clock::Clock;
 use crate::hpa::{Handover, NotDecided};
+use crate::index::Conflict;
 use crate::journal::{Decided, Entry, Journal, Quarantined};
 use crate::outages::{Changes, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
+use crate::target::Count;
 pub(crate) use by_the_clock::look_at_schedules;
 use holding::Holding;
+use others::Others;
 use polling::Polling;
 pub(crate) use polling::{PageId, Sink};
 pub(crate) use writing::ScaleRequest;
@@ -75,6 +80,12 @@ pub(crate) struct Scale {
     pub(crate) replicas: u32,
     /// Without a usable one no pod is known to be the target's: the bounds hold, nothing else is decided.
     pub(crate) selector: Result<Selector, SelectorError>,
+    /// Where the count stands.
+    pub(crate) count: Count,
+    /// Who set the count, if that was looked up and is known: a field manager.
+    pub(crate) set_by: Option<String>,
+    /// How many of the pods that the selector matches are one replica; at least 1.
+    pub(crate) pods_per_replica: u32,
 }
 
 impl Scale {
@@ -111,7 +122,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    fn counts(&self) -> bool {
+    /// Another target may count it as well: nobody controls it, as far as is known.
+    pub(crate) fn is_shareable(&self) -> bool {
+        self.entry.controller.is_none() || matches!(self.membership, Membership::Unverified(_))
+    }
+
+    pub(crate) fn counts(&self) -> bool {
         matches!(self.membership, Membership::Own | Membership::Unverified(_))
     }
 }
@@ -149,6 +165,11 @@ pub(crate) struct Active {
     writing: Writing,
     /// The hold that was told of last.
     holding: Option<Holding>,
+    others: Others,
+    /// Who else scales the target.
+    pub(crate) conflict: Option<Conflict>,
+    /// Pods that count for another PodAutoscaler's target as well.
+    pub(crate) shared: BTreeMap<PodUid, Key>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -195,6 +216,9 @@ impl Active {
             target_uid: None,
             writing: Writing::new(now),
             holding: None,
+            others: Others::default(),
+            conflict: None,
+            shared: BTreeMap::new(),
         }
     }
 
@@ -226,8 +250,9 @@ impl Active {
         self.memory.lowered_to_zero();
     }
 
-    /// Notes what `/scale` says now.
-    pub(crate) fn set_scale(&mut self, scale: Result<Scale, ScaleProblem>, now: Instant) {
+    /// Notes what `/scale` says now. `leads`: whether this controller writes.
+    pub(crate) fn set_scale(&mut self, scale: Result<Scale, ScaleProblem>, leads: bool, clock: &Clock) {
+        let now = clock.now();
         if let Ok(scale) = &scale
             && (self.scale.is_err() || self.facts.spec_replicas != scale.replicas)
         {
@@ -246,6 +271,11 @@ impl Active {
             self.readings = Readings::default();
             self.outages.forget();
             self.writing.forget();
+            self.forget_others();
+        }
+        if let Ok(scale) = &scale {
+            self.note_count(scale, leads, clock);
+            self.facts.pods_per_replica = scale.pods_per_replica;
         }
         self.scale = scale;
     }
@@ -256,9 +286,10 @@ impl Active {
         let own = || self.members.values().filter(|member| member.counts());
         let pods: Vec<Pod> =
             own().map(|member| Pod { uid: member.entry.uid, state: member.entry.state }).collect();
-        let mut revisions = own().filter_map(|member| member.entry.living_revision());
-        let first = revisions.next();
-        self.facts.rollout = revisions.any(|revision| Some(revision) != first);
+        let mut revisions: BTreeMap<Option<&str>, &str> = BTreeMap::new();
+        self.facts.rollout = own()
+            .filter_map(|member| member.entry.living_revision())
+            .any(|(role, revision)| *revisions.entry(role).or_insert(revision) != revision);
         self.facts.set_pods(pods);
         if ready(self.facts.pods()) != ready_before {
             let first_seen = ready_before.is_empty();
@@ -289,6 +320,7 @@ impl Active {
         journal: &Journal,
     ) -> Option<ScaleRequest> {
         self.look_at_clock(now, wall);
+        self.look_at_others(now, wall);
         if self.scale.is_err() || self.quarantine.is_some() {
             return None;
         }
@@ -344,10 +376,22 @@ impl Active {
         self.members.values().find_map(silent).unwrap_or_default()
     }
 
+    /// What is said of pods that another target counts, too.
+    pub(crate) fn overlap(&self) -> Option<String> {
+        let (uid, other) = self.shared.first_key_value()?;
+        let pod = self.members.get(uid).map_or("one", |member| member.entry.name());
+        let (count, other) = (self.shared.len(), &other.name);
+        Some(format!(
+            "{count} pods without a known controller, such as {pod}, count here and for PodAutoscaler {other}: give each \
+             target a selector of its own"
+        ))
+    }
+
     /// The account of the last decision, in words.
     pub(crate) fn account(&self, now: Instant) -> Vec<String> {
         let schedule = self.in_force.as_ref().and_then(|in_force| in_force.schedule.as_deref());
-        windlass_api::explain::account(&self.decision, &self.resolved.policy, schedule, now)
+        let names = Names { schedule, set_by: self.set_by() };
+        windlass_api::explain::account(&self.decision, &self.resolved.policy, names, now)
     }
 
     /// When to decide next without a new reading.
@@ -359,6 +403,24 @@ impl Active {
 }
 
 impl Autoscaler {
+    /// What it scales, or has scaled; none if it is not valid.
+    pub(crate) fn target(&self) -> Option<&TargetRef> {
+        match &self.state {
+            Ok(active) => Some(&active.resolved.target),
+            Err(NotDecided::Native(native)) => Some(&native.resolved.target),
+            Err(NotDecided::Invalid(_)) => None,
+        }
+    }
+
+    /// Who else scales its target; none if it is not valid.
+    pub(crate) fn conflict(&mut self) -> Option<&mut Option<Conflict>> {
+        match &mut self.state {
+            Ok(active) => Some(&mut active.conflict),
+            Err(NotDecided::Native(native)) => Some(&mut native.conflict),
+            Err(NotDecided::Invalid(_)) => None,
+        }
+    }
+
     pub(crate) fn remember(&mut self, record: ScalingRecord) {
         self.remembers = true;
         // A failure that repeats must not push out what happened before.

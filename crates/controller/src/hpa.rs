@@ -15,6 +15,7 @@ use windlass_scaling::Instant;
 
 use crate::Shared;
 use crate::autoscaler::{Key, ScaleProblem, look_at_schedules, warnings_of};
+use crate::index::Conflict;
 use crate::journal::{Entry, HpaNotWritten, HpaWritten};
 use crate::outages::PATIENCE;
 use crate::write::{WriteError, Writer};
@@ -48,6 +49,8 @@ pub(crate) struct Native {
     pub(crate) problem: Option<ScaleProblem>,
     /// What the HorizontalPodAutoscaler tells of itself; none while there is none.
     pub(crate) mirror: Option<Mirror>,
+    /// Others that scale the same target.
+    pub(crate) conflict: Option<Conflict>,
     /// The hold in force: a reason and a sentence.
     pub(crate) held: Option<(&'static str, String)>,
     /// Since when this has been the object's strategy, as far as this process knows.
@@ -63,6 +66,7 @@ impl Native {
             transition_at: None,
             problem: None,
             mirror: None,
+            conflict: None,
             held: None,
             since,
         }

@@ -1,8 +1,11 @@
 //! Everything known of the cluster, in one place: written by the watches, the polls and the acknowledgements of our
 //! writes, each of which ends in the decisions that follow from it.
 
+mod conflicts;
 mod hpas;
+mod kinds;
 mod pods;
+mod shared;
 mod telling;
 mod term;
 
@@ -25,6 +28,8 @@ use crate::clock::Clock;
 use crate::hpa::{HpaRequest, Native, NotDecided};
 use crate::journal::{Entry, Journal, Polled, SpecInvalid};
 use crate::pod::{ControllerRef, PodEntry};
+use crate::reads::ScaleSource;
+pub(crate) use conflicts::{Conflict, Rival, RivalKind};
 use hpas::Hpas;
 use term::{Phase, history_of};
 
@@ -33,6 +38,8 @@ use term::{Phase, history_of};
 pub(crate) enum Task {
     /// Watch this kind.
     WatchKind(GroupVersionKind),
+    /// Nobody names this kind any longer: watch it no more.
+    EndWatch(GroupVersionKind),
     /// Ask `/scale` of this PodAutoscaler's target.
     ReadScale(Key),
     /// Find out who controls this object.
@@ -78,6 +85,7 @@ pub(crate) struct Index {
     kinds: HashMap<GroupVersionKind, Kind>,
     owners: HashMap<String, pods::Owner>,
     pub(crate) hpas: Hpas,
+    rivals: conflicts::Rivals,
     due: BTreeSet<(Instant, Key)>,
     sink: Sink,
     tasks: Box<dyn Fn(Task) + Send>,
@@ -98,6 +106,7 @@ impl Index {
             kinds: HashMap::new(),
             owners: HashMap::new(),
             hpas: Hpas::default(),
+            rivals: conflicts::Rivals::default(),
             due: BTreeSet::new(),
             sink,
             tasks,
@@ -118,10 +127,11 @@ impl Index {
 
     pub(crate) fn apply_autoscaler(&mut self, object: PodAutoscaler) {
         let key = Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+        let before = self.target_of(&key);
         let uid_of = |known: &Autoscaler| known.object.metadata.uid.clone();
         if self.autoscalers.get(&key).is_some_and(|known| uid_of(known) != object.metadata.uid) {
             // Another object of the same name: what was remembered is not its own.
-            self.delete_autoscaler(&key);
+            self.forget(&key);
         }
         let known = self.autoscalers.remove(&key);
         let same_spec = |known: &Autoscaler| {
@@ -143,6 +153,10 @@ impl Index {
             }
         };
         self.autoscalers.insert(key.clone(), autoscaler);
+        self.target_left(&key, before);
+        if let Some(target) = self.target_of(&key) {
+            self.find_conflicts(&key.namespace, &target.name);
+        }
         self.decide(&key);
     }
 
@@ -199,6 +213,12 @@ impl Index {
     }
 
     pub(crate) fn delete_autoscaler(&mut self, key: &Key) {
+        let target = self.target_of(key);
+        self.forget(key);
+        self.target_left(key, target);
+    }
+
+    fn forget(&mut self, key: &Key) {
         if let Some(gone) = self.autoscalers.remove(key)
             && let Some(due) = gone.due
         {
@@ -222,10 +242,14 @@ impl Index {
 
     /// The valid ones of a namespace.
     fn active_in(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Active)> {
+        self.known_in(namespace)
+            .filter_map(|(key, autoscaler)| Some((key, autoscaler.state.as_deref().ok()?)))
+    }
+
+    /// All of a namespace.
+    fn known_in(&self, namespace: &str) -> impl Iterator<Item = (&Key, &Autoscaler)> {
         let first = Key { namespace: namespace.to_owned(), name: String::new() };
-        let of_namespace =
-            self.autoscalers.range(first..).take_while(move |(key, _)| key.namespace == namespace);
-        of_namespace.filter_map(|(key, autoscaler)| Some((key, autoscaler.state.as_deref().ok()?)))
+        self.autoscalers.range(first..).take_while(move |(key, _)| key.namespace == namespace)
     }
 
     /// Changes what is known of one target, and decides.
@@ -256,7 +280,8 @@ impl Index {
     // Targets
 
     pub(crate) fn kind_resolved(&mut self, kind: &GroupVersionKind, resource: Result<ApiResource, String>) {
-        let known = self.kinds.entry(kind.clone()).or_default();
+        // Of a kind that nobody names any longer its watch may still bring something, until it is ended.
+        let Some(known) = self.kinds.get_mut(kind) else { return };
         match resource {
             Ok(resource) => {
                 known.resource = Some(resource);
@@ -275,9 +300,9 @@ impl Index {
         name: &str,
         version: ObjectVersion,
     ) {
-        let objects = &mut self.kinds.entry(kind.clone()).or_default().objects;
+        let Some(known) = self.kinds.get_mut(kind) else { return };
         let unversioned = version.generation.is_none();
-        let before = objects.insert((namespace.to_owned(), name.to_owned()), version.clone());
+        let before = known.objects.insert((namespace.to_owned(), name.to_owned()), version.clone());
         if before != Some(version) || unversioned {
             self.read_scales(
                 |target| target == kind,
@@ -287,7 +312,7 @@ impl Index {
     }
 
     pub(crate) fn target_gone(&mut self, kind: &GroupVersionKind, namespace: &str, name: &str) {
-        let known = self.kinds.entry(kind.clone()).or_default();
+        let Some(known) = self.kinds.get_mut(kind) else { return };
         known.objects.remove(&(namespace.to_owned(), name.to_owned()));
         self.read_scales(
             |target| target == kind,
@@ -297,7 +322,7 @@ impl Index {
 
     /// The list of a kind is complete: a target that is not in it does not exist.
     pub(crate) fn kind_synced(&mut self, kind: &GroupVersionKind, listed: &HashSet<(String, String)>) {
-        let known = self.kinds.entry(kind.clone()).or_default();
+        let Some(known) = self.kinds.get_mut(kind) else { return };
         known.synced = true;
         known.objects.retain(|object, _| listed.contains(object));
         self.read_scales(
@@ -323,7 +348,7 @@ impl Index {
     }
 
     /// What a read of `/scale` needs; or why it cannot be read.
-    pub(crate) fn scale_source(&self, key: &Key) -> Option<Result<(ApiResource, String), ScaleProblem>> {
+    pub(crate) fn scale_source(&self, key: &Key) -> Option<Result<ScaleSource, ScaleProblem>> {
         let active = self.autoscalers.get(key)?.state.as_ref().ok()?;
         let target = &active.resolved.target;
         let kind = self.kinds.get(&GroupVersionKind::gvk(target.group(), target.version(), &target.kind))?;
@@ -338,7 +363,7 @@ impl Index {
                 key.namespace
             ));
         }
-        Some(Ok((resource, target.name.clone())))
+        Some(Ok(ScaleSource { resource, target: target.clone(), known: active.explained() }))
     }
 
     pub(crate) fn has_scale(&self, key: &Key) -> bool {
@@ -353,7 +378,6 @@ impl Index {
 
     /// Takes what `/scale` said to a question asked at `asked`.
     pub(crate) fn scale_read(&mut self, key: &Key, scale: Result<Scale, ScaleProblem>, asked: Instant) {
-        let now = self.clock.now();
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
@@ -367,7 +391,7 @@ impl Index {
             (Err(_), Err(_)) => false,
             _ => true,
         };
-        active.set_scale(scale, now);
+        active.set_scale(scale, self.phase.leads(), &self.clock);
         if changed_pods {
             self.status_due.insert(key.clone());
             self.place_all_in(key);

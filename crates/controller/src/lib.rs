@@ -20,6 +20,7 @@ mod reads;
 mod selector;
 mod served_crd;
 mod status;
+mod target;
 mod tasks;
 mod watches;
 mod write;
@@ -120,6 +121,7 @@ pub async fn run(
     running.spawn(watches::watch_pods(client.clone(), Arc::clone(&shared)));
     running.spawn(served_crd::look(client.clone(), Arc::clone(&shared)));
     running.spawn(hpa::watch_hpas(client.clone(), Arc::clone(&shared)));
+    running.spawn(watches::watch_scaled_objects(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
     if let Some(admin) = options.admin {

@@ -8,10 +8,14 @@ use kube::ResourceExt;
 use windlass_scaling::{Instant, PodState, PodUid};
 
 use crate::clock::Clock;
+use crate::target::ROLE_NAME;
 
 /// A Ready condition that turned false later than this after the start was true before: kubelet writes it once at the
 /// start, and then only when it changes.
 const FIRST_CONDITIONS: Duration = Duration::from_secs(10);
+
+/// Which version of a StormService's role a pod is of.
+const ROLE_TEMPLATE_HASH: &str = "role-template-hash";
 
 /// Reasons a container waits for that waiting will not cure.
 const REFUSED: [&str; 6] = [
@@ -69,6 +73,7 @@ impl PodEntry {
         let controller = ControllerRef::of(&pod);
         let label = |key| pod.labels().get(key).cloned();
         let revision = label("pod-template-hash").or_else(|| label("controller-revision-hash"));
+        let revision = revision.or_else(|| label(ROLE_TEMPLATE_HASH));
         prune(&mut pod);
         Some(Self { uid, pod: Arc::new(pod), state, controller, revision })
     }
@@ -85,9 +90,11 @@ impl PodEntry {
         self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
     }
 
-    /// The revision, unless the pod is leaving.
-    pub(crate) fn living_revision(&self) -> Option<&str> {
-        if self.state == PodState::Leaving { None } else { self.revision.as_deref() }
+    /// The role within a StormService, if it has one, and the revision, unless the pod is leaving. Each role has
+    /// revisions of its own.
+    pub(crate) fn living_revision(&self) -> Option<(Option<&str>, &str)> {
+        let revision = self.revision.as_deref().filter(|_| self.state != PodState::Leaving)?;
+        Some((self.pod.labels().get(ROLE_NAME).map(String::as_str), revision))
     }
 }
 

@@ -1,7 +1,8 @@
-//! Label selectors in the string form of `/scale`'s `status.selector`.
+//! Label selectors: the string form of `/scale`'s `status.selector`, and what a spec has.
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use thiserror::Error;
 
 /// A label selector; it matches what meets every requirement.
@@ -12,6 +13,7 @@ pub(crate) struct Selector(Vec<Requirement>);
 enum Requirement {
     In(String, Vec<String>),
     NotIn(String, Vec<String>),
+    InOrAbsent(String, String),
     Exists(String),
     Absent(String),
 }
@@ -23,6 +25,8 @@ pub(crate) enum SelectorError {
     Empty,
     #[error("the selector `{0}` cannot be read")]
     Syntax(String),
+    #[error("there is neither a status.selector nor a spec.selector of labels")]
+    Missing,
 }
 
 impl Selector {
@@ -35,6 +39,42 @@ impl Selector {
         let terms = split_outside_parentheses(text).ok_or_else(syntax)?;
         let requirements: Option<Vec<_>> = terms.iter().map(|term| Requirement::parse(term)).collect();
         requirements.map(Self).ok_or_else(syntax)
+    }
+
+    /// Reads a `LabelSelector` (matchLabels, matchExpressions), or a plain map of labels as Services have it.
+    pub(crate) fn of_object(selector: &Value) -> Result<Self, SelectorError> {
+        let syntax = || SelectorError::Syntax(selector.to_string());
+        let map = selector.as_object().ok_or_else(syntax)?;
+        let structured = ["matchLabels", "matchExpressions"].iter().any(|key| map.contains_key(*key));
+        let labels = if structured { map.get("matchLabels").and_then(Value::as_object) } else { Some(map) };
+        let expressions = map.get("matchExpressions").and_then(Value::as_array);
+        let equals = labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| Some(Requirement::In(key.clone(), vec![value.as_str()?.to_owned()])));
+        let expressions = expressions.into_iter().flatten().map(Requirement::of_expression);
+        let all: Option<Vec<_>> = equals.chain(expressions).collect();
+        let all = all.ok_or_else(syntax)?;
+        if all.is_empty() { Err(SelectorError::Empty) } else { Ok(Self(all)) }
+    }
+
+    /// What has all of these labels.
+    pub(crate) fn of_labels(labels: &[(&str, &str)]) -> Self {
+        let requirement =
+            |(key, value): &(&str, &str)| Requirement::In((*key).to_owned(), vec![(*value).to_owned()]);
+        Self(labels.iter().map(requirement).collect())
+    }
+
+    /// Only what has this label besides.
+    pub(crate) fn and(mut self, key: &str, value: &str) -> Self {
+        self.0.push(Requirement::In(key.to_owned(), vec![value.to_owned()]));
+        self
+    }
+
+    /// Only what has this value of the label besides, or does not have the label.
+    pub(crate) fn and_or_absent(mut self, key: &str, value: &str) -> Self {
+        self.0.push(Requirement::InOrAbsent(key.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -86,8 +126,25 @@ impl Requirement {
         }
     }
 
+    /// `{key, operator, values}`
+    fn of_expression(expression: &Value) -> Option<Self> {
+        let key = expression["key"].as_str()?.to_owned();
+        let values = || {
+            let values = expression["values"].as_array()?.iter();
+            values.map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        match expression["operator"].as_str()? {
+            "In" => Some(Self::In(key, values()?)),
+            "NotIn" => Some(Self::NotIn(key, values()?)),
+            "Exists" => Some(Self::Exists(key)),
+            "DoesNotExist" => Some(Self::Absent(key)),
+            _ => None,
+        }
+    }
+
     fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         match self {
+            Self::InOrAbsent(key, value) => labels.get(key).is_none_or(|found| found == value),
             Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
             Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
             Self::Exists(key) => labels.contains_key(key),
@@ -104,12 +161,59 @@ fn key_of(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn check(selector: &str, labels: &[(&str, &str)], expect: Option<bool>) {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let got = Selector::parse(selector).ok().map(|selector| selector.matches(&labels));
         assert_eq!(got, expect, "{selector} on {labels:?}");
+    }
+
+    #[test]
+    fn selectors_of_a_spec() {
+        let pod = [("app", "engine"), ("tier", "gpu")];
+        let labels = pod.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        for (selector, expect) in [
+            (json!({"matchLabels": {"app": "engine"}}), Some(true)),
+            (json!({"matchLabels": {"app": "engine", "zone": "a"}}), Some(false)),
+            (json!({"app": "engine"}), Some(true)),
+            (
+                json!({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["cpu", "gpu"]}]}),
+                Some(true),
+            ),
+            (
+                json!({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["gpu"]}]}),
+                Some(false),
+            ),
+            (json!({"matchExpressions": [{"key": "zone", "operator": "DoesNotExist"}]}), Some(true)),
+            (
+                json!({"matchLabels": {"app": "engine"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}),
+                Some(true),
+            ),
+            (json!({"matchExpressions": [{"key": "tier", "operator": "Gt", "values": ["1"]}]}), None),
+            (json!({}), None),
+            (json!({"matchLabels": {}}), None),
+            (json!("app=engine"), None),
+        ] {
+            let got = Selector::of_object(&selector).ok().map(|selector| selector.matches(&labels));
+            assert_eq!(got, expect, "{selector}");
+        }
+    }
+
+    #[test]
+    fn only_leaders() {
+        let selector = Selector::of_labels(&[("app", "engine")]).and_or_absent("index", "0");
+        for (labels, expect) in [
+            (vec![("app", "engine")], true),
+            (vec![("app", "engine"), ("index", "0")], true),
+            (vec![("app", "engine"), ("index", "1")], false),
+            (vec![("index", "0")], false),
+        ] {
+            let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            assert_eq!(selector.matches(&labels), expect, "{labels:?}");
+        }
     }
 
     #[test]

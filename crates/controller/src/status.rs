@@ -7,6 +7,8 @@ mod essence;
 mod hpa;
 mod text;
 
+pub(crate) use conditions::{CONFLICT, CONTESTED};
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::GroupVersionKind;
 use kube::runtime::events::EventType;
 use kube::{Client, Resource};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -24,6 +25,9 @@ use crate::{Shared, hpa, reads, watches};
 /// The longest sleep between two looks at what is due: a wake-up set meanwhile may be this late.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// Who else writes is waited for this long before anything is decided: a list may be forbidden.
+const WRITERS_KNOWN: Duration = Duration::from_secs(5);
+
 /// Decides each target when its tick or a limit's wake-up is due.
 pub(crate) async fn tick(shared: Arc<Shared>) {
     loop {
@@ -40,6 +44,14 @@ pub(crate) async fn begin_leading(shared: Arc<Shared>) {
     let mut leadership = shared.leadership.clone();
     let began = leadership.wait_for(|leadership| leadership.leading).await.is_ok();
     if began {
+        let knows = async {
+            while !shared.index.lock().knows_writers() {
+                tokio::time::sleep(IDLE).await;
+            }
+        };
+        if tokio::time::timeout(WRITERS_KNOWN, knows).await.is_err() {
+            tracing::warn!("not all that may scale is listed yet: conflicts may be found late");
+        }
         shared.index.lock().lead();
         if leadership.wait_for(|leadership| !leadership.leading).await.is_ok() {
             shared.index.lock().stop();
@@ -59,6 +71,7 @@ pub(crate) async fn perform(
 ) {
     let mut running = JoinSet::new();
     let mut scale_reads: HashMap<Key, AbortHandle> = HashMap::new();
+    let mut kind_watches: HashMap<GroupVersionKind, AbortHandle> = HashMap::new();
     loop {
         let task = tokio::select! {
             task = tasks.recv() => task,
@@ -73,7 +86,13 @@ pub(crate) async fn perform(
         match task {
             None => return,
             Some(Task::WatchKind(kind)) => {
-                running.spawn(watches::watch_kind(client, shared, kind));
+                let watch = running.spawn(watches::watch_kind(client, shared, kind.clone()));
+                kind_watches.insert(kind, watch);
+            }
+            Some(Task::EndWatch(kind)) => {
+                if let Some(watch) = kind_watches.remove(&kind) {
+                    watch.abort();
+                }
             }
             Some(Task::ReadScale(key)) => {
                 let read = running.spawn(reads::read_scale(client, shared, key.clone()));

@@ -1,5 +1,7 @@
 //! Watches that keep the index true.
 
+mod rivals;
+
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use crate::autoscaler::Key;
 use crate::index::ObjectVersion;
 use crate::journal::{Entry, ObjectUnreadable, WatchFailed};
 use crate::pulse::Loop;
+
+pub(crate) use rivals::watch_scaled_objects;
 
 /// An API call that lasts longer has failed.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,7 +1,9 @@
-//! Every write to the API server: replicas, HorizontalPodAutoscalers, status, events, the Lease. Nothing else in the product writes.
+//! Every write to the API server: replicas (of an object without `/scale` in `count`), HorizontalPodAutoscalers, status,
+//! events, the Lease. Nothing else in the product writes.
 //!
 //! All but the Lease are the leader's alone: a write is begun only if its time-out ends before the term does.
 
+mod count;
 mod hpa;
 
 use std::borrow::Cow;
@@ -22,10 +24,11 @@ use crate::announce::Announcement;
 use crate::autoscaler::{Key, ScaleRequest};
 use crate::journal::{Entry, EventRecorded, Journal, Requested, Verb};
 use crate::leadership::Gate;
+use crate::target::Count;
 use crate::watches::CALL_TIMEOUT;
 
 /// Who writes, as `kubectl get --show-managed-fields` and `kubectl describe` name it.
-const FIELD_MANAGER: &str = "windlass";
+pub(crate) const FIELD_MANAGER: &str = "windlass";
 /// Attempts at a write that others' writes come in between of.
 const ATTEMPTS: u32 = 5;
 /// An event's note may have this many bytes.
@@ -43,6 +46,9 @@ pub(crate) enum WriteError {
     /// The object was deleted and created anew, or is somebody else's.
     #[error("another object has its name now")]
     Replaced,
+    /// The object has no count any more, or the role is gone.
+    #[error("{0}")]
+    NoCount(String),
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
     /// We do not lead, or the term ended under the write: whoever leads decides anew. Nothing is wrong with the object.
@@ -105,23 +111,30 @@ impl Writer {
         }
     }
 
-    /// Writes `/scale`, if it still says what the decision started from. The count acknowledged.
+    /// Writes the count, if it still says what the decision started from. The count acknowledged.
     pub(crate) async fn scale(&self, request: &ScaleRequest) -> Result<u32, WriteError> {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &request.key.namespace, &request.resource);
         for _ in 1..ATTEMPTS {
-            match self.try_scale(&api, request).await {
+            match self.try_once(&api, request).await {
                 // The target's status changed between the read and the write, as it does while pods start.
                 Err(error) if error.is_conflict() => {}
                 outcome => return outcome,
             }
         }
-        self.try_scale(&api, request).await
+        self.try_once(&api, request).await
+    }
+
+    async fn try_once(&self, api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
+        match request.count {
+            Count::Scale => self.try_scale(api, request).await,
+            Count::Spec | Count::Role(_) => self.try_count(api, request).await,
+        }
     }
 
     async fn try_scale(&self, api: &Api<DynamicObject>, request: &ScaleRequest) -> Result<u32, WriteError> {
         let scales = format!("{}/scale", request.resource.plural);
-        let mut scale = self.in_time(Verb::Get, &scales, api.get_scale(&request.target)).await?;
+        let mut scale = self.in_time(Verb::Get, &scales, api.get_scale(&request.target.name)).await?;
         if scale.metadata.uid.as_deref() != Some(request.uid.as_str()) {
             return Err(WriteError::Replaced);
         }
@@ -134,7 +147,7 @@ impl Writer {
         // The resourceVersion that was read makes this a compare-and-swap.
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         // The term is looked at again here: the read may have taken long.
-        let call = api.replace_scale(&request.target, &params, &scale);
+        let call = api.replace_scale(&request.target.name, &params, &scale);
         let written = self.in_time(Verb::Update, &scales, call).await?;
         let replicas = written.spec.and_then(|spec| spec.replicas).unwrap_or(0);
         let replicas = u32::try_from(replicas).unwrap_or(0);

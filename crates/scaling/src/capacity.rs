@@ -1,4 +1,4 @@
-//! Ready, starting, stuck, leaving: each pod in exactly one.
+//! Ready, starting, stuck, leaving: each replica in exactly one.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::{Facts, Instant, PodState, Starts};
 /// How long a pod that lost readiness counts as silent rather than gone: an overloaded engine fails its probe.
 pub(crate) const LOST_READINESS_SPAN: Duration = Duration::from_mins(5);
 
-/// The pods of a target by what can be expected of them.
+/// The replicas of a target by what can be expected of them. Where several pods are one replica, so many of them are
+/// counted as one: which pods belong together does not matter for how much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capacity {
     /// Serving.
@@ -36,9 +37,22 @@ impl Capacity {
             }
         }
         // All the others: there, or asked for, and not to be expected.
-        let all = facts.spec_replicas.max(facts.present());
+        let all = facts.spec_pods().max(facts.present());
         capacity.stuck = all.saturating_sub(capacity.ready_and_starting());
-        capacity
+        capacity.in_replicas(facts.group())
+    }
+
+    /// Pods made into replicas. One that lacks a pod is not ready, and one of which a pod is stuck is stuck.
+    fn in_replicas(self, group: u32) -> Self {
+        let ready = self.ready / group;
+        let ready_and_starting = self.ready_and_starting() / group;
+        let all = self.ready_and_starting().saturating_add(self.stuck).div_ceil(group);
+        Self {
+            ready,
+            starting: ready_and_starting - ready,
+            stuck: all - ready_and_starting,
+            leaving: self.leaving.div_ceil(group),
+        }
     }
 
     /// What the rate limits count from.
@@ -60,6 +74,22 @@ mod tests {
         let starts = StartMemory::default().look(&facts, now);
         let Capacity { ready, starting, stuck, leaving } = Capacity::of(&facts, &starts, now);
         assert_eq!([ready, starting, stuck, leaving], expect, "spec {spec}, {states:?} at {at_secs} s");
+    }
+
+    #[test]
+    fn several_pods_may_be_one_replica() {
+        for (pods, group, expect) in [
+            ([4, 0, 0, 0], 2, [2, 0, 0, 0]),
+            ([3, 1, 0, 0], 2, [1, 1, 0, 0]),
+            ([3, 2, 1, 0], 3, [1, 0, 1, 0]),
+            ([5, 0, 1, 1], 2, [2, 0, 1, 1]),
+            ([5, 4, 3, 2], 1, [5, 4, 3, 2]),
+        ] {
+            let [ready, starting, stuck, leaving] = pods;
+            let Capacity { ready, starting, stuck, leaving } =
+                Capacity { ready, starting, stuck, leaving }.in_replicas(group);
+            assert_eq!([ready, starting, stuck, leaving], expect, "{pods:?} by {group}");
+        }
     }
 
     #[test]

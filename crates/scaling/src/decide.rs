@@ -2,6 +2,7 @@
 
 mod hold;
 mod limits;
+mod manual;
 mod probe;
 mod propose;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 use crate::decision::{LoweringOff, Reason, Stage};
 use crate::{Decision, Health, Instant, Memory, Observation, Policy, invariants};
 
+pub(crate) use manual::Manual;
+pub use manual::RESPECT;
 pub(crate) use probe::Probe;
 
 /// Decides at `now`. The account is written into `decision`, which is cleared first.
@@ -24,6 +27,7 @@ pub fn decide(
     decision.reset(current, policy.min_replicas, policy.max_replicas);
     let rate = limits::note_current(policy, observation, memory, now);
     memory.probe.note(observation, now);
+    memory.manual.note(policy, observation);
     if policy.scheduled.is_some() {
         decision.step(Stage::Bounds, current, current, Reason::Scheduled);
     }
@@ -32,7 +36,8 @@ pub fn decide(
         decision.wanted = combine(policy, observation, now, decision);
         let stabilised = limits::stabilise(policy, memory, now, decision);
         let rated = limits::limit_rate(&rate, memory, now, stabilised, decision);
-        decision.limited = probe::limit_starts(policy, observation, memory, now, rated, decision);
+        let limited = probe::limit_starts(policy, observation, memory, now, rated, decision);
+        decision.limited = manual::respect(memory.manual, now, limited, decision);
         limits::clamp(policy, decision);
     }
     hold::hold(policy, now, decision);

@@ -22,6 +22,8 @@ pub enum Stage {
     Rate,
     /// Pods that do not start are not multiplied.
     Capacity,
+    /// A count that a person set is respected for a while.
+    Manual,
     /// Into the bounds.
     Clamp,
     /// What a person ordered: a count, or that nothing is written.
@@ -182,6 +184,13 @@ pub enum Reason {
     ProbeGivenBack {
         /// Late, refused or crash-looping starts.
         failed: u32,
+    },
+    /// Somebody set this count by hand less than 5 min ago: nothing lower, and nothing higher for the load of then.
+    SetByHand {
+        /// The count that was set.
+        set: u32,
+        /// Until when it is respected.
+        until: Instant,
     },
     /// Below minReplicas.
     Min,

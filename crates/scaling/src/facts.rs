@@ -42,6 +42,15 @@ pub struct Pod {
     pub state: PodState,
 }
 
+/// Somebody else set `spec.replicas`: neither this controller nor one that led before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetByHand {
+    /// The count that was set.
+    pub replicas: u32,
+    /// When that was seen.
+    pub at: Instant,
+}
+
 /// What is known of one target from watches.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Facts {
@@ -54,13 +63,28 @@ pub struct Facts {
     pub ready_changed_at: Instant,
     /// Pods of two revisions are alive.
     pub rollout: bool,
+    /// How many pods are one replica, 0 meaning 1: a set of pods that is scaled as one. Of a group of which only the leader
+    /// serves, only the leader is a pod here.
+    #[serde(default)]
+    pub pods_per_replica: u32,
+    /// The last count that somebody else set, once that is known to be a person's.
+    #[serde(default)]
+    pub set_by_hand: Option<SetByHand>,
     pods: Vec<Pod>,
 }
 
 impl Facts {
     /// A target of `spec_replicas` replicas, known since `at`, without pods so far.
     pub fn new(spec_replicas: u32, at: Instant) -> Self {
-        Self { spec_replicas, spec_changed_at: at, ready_changed_at: at, rollout: false, pods: Vec::new() }
+        Self {
+            spec_replicas,
+            spec_changed_at: at,
+            ready_changed_at: at,
+            rollout: false,
+            pods_per_replica: 1,
+            set_by_hand: None,
+            pods: Vec::new(),
+        }
     }
 
     /// All pods, ordered by uid.
@@ -72,6 +96,16 @@ impl Facts {
     pub fn state(&self, uid: PodUid) -> Option<PodState> {
         let at = self.pods.binary_search_by_key(&uid, |pod| pod.uid).ok()?;
         Some(self.pods[at].state)
+    }
+
+    /// How many pods are one replica: at least 1.
+    pub(crate) fn group(&self) -> u32 {
+        self.pods_per_replica.max(1)
+    }
+
+    /// Pods asked for at present.
+    pub(crate) fn spec_pods(&self) -> u32 {
+        self.spec_replicas.saturating_mul(self.group())
     }
 
     /// Pods that are not being deleted.

@@ -40,9 +40,9 @@ mod starts;
 mod window;
 
 pub use capacity::Capacity;
-pub use decide::decide;
+pub use decide::{RESPECT, decide};
 pub use decision::{Basis, Decision, LoweringOff, Proposal, Reason, Stage, Step};
-pub use facts::{Facts, Pod, PodState, PodUid, Reading, Readings};
+pub use facts::{Facts, Pod, PodState, PodUid, Reading, Readings, SetByHand};
 pub use instant::Instant;
 pub use memory::Memory;
 pub use numbers::significant;

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::decide::Probe;
+use crate::decide::{Manual, Probe};
 use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
 use crate::{Instant, Policy, Strategy, kpa, significant};
 
 /// Raised whenever the meaning of a field changes: a memory of another version cannot be read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Rounds kept for the surge test: 2 s at ten a second, and some.
 const RECENT_ROUNDS: usize = 32;
@@ -36,6 +36,7 @@ pub struct Memory {
     pub(crate) lowered_at: Option<Instant>,
     /// minReplicas when `spec.replicas` was first seen at 0.
     pub(crate) min_at_zero: Option<u32>,
+    pub(crate) manual: Manual,
 }
 
 /// What is remembered of one signal.
@@ -78,6 +79,7 @@ impl Memory {
             last_spec: None,
             lowered_at: None,
             min_at_zero: None,
+            manual: Manual::default(),
         };
         memory.adapt(policy);
         memory
@@ -200,8 +202,8 @@ mod tests {
         let policy = Policy::kpa("inflight", crate::Kind::Additive, 20.0, 1..=10);
         let text = serde_json::to_string(&Memory::new(&policy)).unwrap();
         assert!(serde_json::from_str::<Memory>(&text).is_ok());
-        let other = text.replacen("\"version\":2", "\"version\":1", 1);
+        let other = text.replacen("\"version\":3", "\"version\":1", 1);
         let error = serde_json::from_str::<Memory>(&other).unwrap_err().to_string();
-        assert!(error.contains("memory of version 1; this program reads version 2"), "{error}");
+        assert!(error.contains("memory of version 1; this program reads version 3"), "{error}");
     }
 }

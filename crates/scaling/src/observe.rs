@@ -10,8 +10,8 @@ use crate::memory::SignalMemory;
 use crate::numbers::replicas_for;
 use crate::window::MeanWindow;
 use crate::{
-    Capacity, Facts, Instant, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SignalPolicy, Starts,
-    significant,
+    Capacity, Facts, Instant, Kind, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SetByHand,
+    SignalPolicy, Starts, significant,
 };
 
 /// A pod silent for longer than this while others report is left out, and named.
@@ -97,6 +97,9 @@ pub struct Observation {
     pub starts: Starts,
     /// Pods of two revisions are alive.
     pub rollout: bool,
+    /// The last count that somebody else set by hand.
+    #[serde(default)]
+    pub set_by_hand: Option<SetByHand>,
     /// In the order of the policy.
     pub signals: ArrayVec<SignalObservation, MAX_SIGNALS>,
 }
@@ -116,6 +119,7 @@ pub fn observe(
         capacity: Capacity::of(facts, &starts, now),
         starts,
         rollout: facts.rollout,
+        set_by_hand: facts.set_by_hand,
         signals: signals
             .take(MAX_SIGNALS)
             .map(|((signal, memory), index)| {
@@ -157,6 +161,12 @@ impl Tally {
         now: Instant,
     ) -> Self {
         let fresh_span = policy.fresh_span();
+        // Of several pods that are one replica each carries its part of what a replica should.
+        let part = 1.0 / f64::from(facts.group());
+        let target = signal.target * part;
+        // A load adds up over the pods of a replica; a replica's utilisation or latency is their mean.
+        let weight = if signal.kind == Kind::Additive { 1.0 } else { part };
+        let reading = |pod| reading(pod).map(|reading| Reading { value: reading.value * weight, ..reading });
         let mut tally = Self::default();
         for pod in facts.pods() {
             let newest = reading(pod.uid);
@@ -173,12 +183,12 @@ impl Tally {
                         newest => {
                             let able = since.max(observed_since);
                             let heard = newest.map_or(able, |reading| reading.received.max(able));
-                            tally.add_unheard(now - heard, fresh_span, newest, signal.target);
+                            tally.add_unheard(now - heard, fresh_span, newest, target);
                         }
                     }
                 }
                 PodState::LostReadiness { since } if now - since <= LOST_READINESS_SPAN => {
-                    tally.add_silent(newest, signal.target);
+                    tally.add_silent(newest, target);
                 }
                 _ => {}
             }

@@ -49,6 +49,7 @@ pub(crate) struct StartMemory {
     took_ms: VecDeque<u32>,
     /// Asked for and not created: since when, and how many, oldest first.
     missing: VecDeque<(Instant, u32)>,
+    /// Pods asked for at the last look.
     last_spec: Option<u32>,
     /// Failed starts at the last look, and when their number last rose.
     failed: u32,
@@ -75,7 +76,7 @@ impl StartMemory {
     /// Learns from the pods that became ready since the last look, and counts the others.
     pub(crate) fn look(&mut self, facts: &Facts, now: Instant) -> Starts {
         self.follow(facts);
-        let last_spec = self.last_spec.replace(facts.spec_replicas);
+        let last_spec = self.last_spec.replace(facts.spec_pods());
         self.note_missing(facts, last_spec, now);
         let limit = self.limit();
         let (mut under_way, mut failed) = (0, 0);
@@ -99,7 +100,7 @@ impl StartMemory {
             under_way,
             failed: if telling { failed } else { 0 },
             limit,
-            raised_from: last_spec.filter(|last| *last < facts.spec_replicas),
+            raised_from: last_spec.filter(|last| *last < facts.spec_pods()).map(|last| last / facts.group()),
             p99: self.p99(),
         }
     }
@@ -135,15 +136,15 @@ impl StartMemory {
 
     /// Those asked for first are created first; those asked for last are given back first.
     fn note_missing(&mut self, facts: &Facts, last_spec: Option<u32>, now: Instant) {
-        let missing = facts.spec_replicas.saturating_sub(facts.present());
+        let missing = facts.spec_pods().saturating_sub(facts.present());
         let known: u32 = self.missing.iter().map(|(_, count)| count).sum();
         if missing < known {
-            let given_back = last_spec.unwrap_or(0).saturating_sub(facts.spec_replicas).min(known - missing);
+            let given_back = last_spec.unwrap_or(0).saturating_sub(facts.spec_pods()).min(known - missing);
             take(&mut self.missing, given_back, VecDeque::pop_back, VecDeque::push_back);
             take(&mut self.missing, known - missing - given_back, VecDeque::pop_front, VecDeque::push_front);
         } else if missing > known {
             // A pod that is gone is asked for again from now on; a raise counts from its acknowledgement.
-            let raised = last_spec.is_none_or(|last| last < facts.spec_replicas);
+            let raised = last_spec.is_none_or(|last| last < facts.spec_pods());
             let since = if raised { facts.spec_changed_at.min(now) } else { now };
             let mut count = missing - known;
             if self.missing.len() == MAX_WAVES {

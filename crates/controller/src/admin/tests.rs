@@ -154,7 +154,8 @@ fn everything_happens(journal: &Journal) {
     let request = &crate::autoscaler::ScaleRequest {
         key: key.clone(),
         resource: kube::core::ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
-        target: "engine".to_owned(),
+        target: crate::index::tests::target(),
+        count: crate::target::Count::Scale,
         uid: "u".to_owned(),
         from: 1,
         to: 2,

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use kube::core::ApiResource;
+use windlass_api::TargetRef;
 use windlass_scaling::Instant;
 
 use super::{Active, Key};
 use crate::hpa::Handover;
+use crate::target::Count;
 
 /// After a failed write the next attempt waits this long, doubling up to the longest.
 const WRITE_BACKOFF: Duration = Duration::from_secs(1);
@@ -19,7 +21,8 @@ const NOT_LEADING_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct ScaleRequest {
     pub(crate) key: Key,
     pub(crate) resource: ApiResource,
-    pub(crate) target: String,
+    pub(crate) target: TargetRef,
+    pub(crate) count: Count,
     pub(crate) uid: String,
     pub(crate) from: u32,
     pub(crate) to: u32,
@@ -61,7 +64,7 @@ impl Active {
             self.writing.backoff = WRITE_BACKOFF;
             return None;
         }
-        if self.writing.under_way || now < self.writing.not_before {
+        if self.writing.under_way || now < self.writing.not_before || self.is_barred() {
             return None;
         }
         if self.handover != Handover::Done {
@@ -72,7 +75,8 @@ impl Active {
         Some(ScaleRequest {
             key: key.clone(),
             resource: scale.resource.clone(),
-            target: self.resolved.target.name.clone(),
+            target: self.resolved.target.clone(),
+            count: scale.count,
             uid: scale.uid.clone(),
             from: self.facts.spec_replicas,
             to: self.decision.replicas,
@@ -96,6 +100,7 @@ impl Active {
         let known = self.write_problem.as_ref() == outcome.as_ref().err();
         match outcome {
             Ok(replicas) => {
+                self.wrote(replicas);
                 self.facts.spec_replicas = replicas;
                 self.facts.spec_changed_at = now;
                 self.write_problem = None;

@@ -1,6 +1,6 @@
 //! The HorizontalPodAutoscalers of the cluster: ours are kept as they should be, others' are known by their targets.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use windlass_api::{PodAutoscaler, hpa};
 use windlass_scaling::Instant;
 
-use super::{Index, Task};
+use super::{Index, Rival, RivalKind, Task};
 use crate::autoscaler::{Key, ScaleProblem, TICK};
 use crate::hpa::{
     Change, FAILED_GET_HPA, FAILED_UPDATE_HPA, HPA_NOT_OURS, Handover, HpaRequest, Mirror, NotDecided,
@@ -26,15 +26,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 /// After one that somebody came in between of, the watch is given this long.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 
-/// Namespace, API group, kind and name of what a HorizontalPodAutoscaler scales.
-type Target = (String, String, String, String);
-
 /// All that are known, and what is under way about ours.
 pub(crate) struct Hpas {
     /// Without managed fields and annotations.
     known: HashMap<Key, Arc<HorizontalPodAutoscaler>>,
-    /// Names by target.
-    by_target: HashMap<Target, BTreeSet<String>>,
     /// The list is complete.
     listed: bool,
     /// Why it will not be, unless somebody grants it.
@@ -68,7 +63,6 @@ impl Default for Hpas {
     fn default() -> Self {
         Self {
             known: HashMap::new(),
-            by_target: HashMap::new(),
             listed: false,
             refused: None,
             writes: HashMap::new(),
@@ -80,24 +74,9 @@ impl Default for Hpas {
 }
 
 impl Hpas {
-    /// Those whose `scaleTargetRef` is this object, ours included.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for whoever looks for a second autoscaler of one target")
-    )]
-    pub(crate) fn of_target<'a>(
-        &'a self,
-        namespace: &'a str,
-        group: &str,
-        kind: &str,
-        name: &str,
-    ) -> impl Iterator<Item = &'a HorizontalPodAutoscaler> {
-        let [in_namespace, group, kind, name] = [namespace, group, kind, name].map(str::to_owned);
-        let names = self.by_target.get(&(in_namespace, group, kind, name)).into_iter().flatten();
-        names.filter_map(move |name| {
-            let key = Key { namespace: namespace.to_owned(), name: name.clone() };
-            self.known.get(&key).map(AsRef::as_ref)
-        })
+    /// Whether there is nothing more to be learnt of them by waiting.
+    pub(super) fn are_known(&self) -> bool {
+        self.listed || self.refused.is_some()
     }
 
     /// What there is under the name that the PodAutoscaler's would have.
@@ -118,26 +97,9 @@ impl Hpas {
         if known.is_some_and(|known| version(known) > version(&hpa)) {
             return;
         }
-        self.forget(key);
         hpa.metadata.managed_fields = None;
         hpa.metadata.annotations = None;
-        if let Some(target) = target_of(&hpa) {
-            self.by_target.entry(target).or_default().insert(key.name.clone());
-        }
         self.known.insert(key.clone(), Arc::new(hpa));
-    }
-
-    fn forget(&mut self, key: &Key) -> Option<Arc<HorizontalPodAutoscaler>> {
-        let known = self.known.remove(key)?;
-        if let Some(target) = target_of(&known)
-            && let Some(names) = self.by_target.get_mut(&target)
-        {
-            names.remove(&key.name);
-            if names.is_empty() {
-                self.by_target.remove(&target);
-            }
-        }
-        Some(known)
     }
 
     pub(super) fn scale_write_began(&mut self, key: &Key) {
@@ -190,17 +152,6 @@ impl Hpas {
     }
 }
 
-fn target_of(hpa: &HorizontalPodAutoscaler) -> Option<Target> {
-    let reference = &hpa.spec.as_ref()?.scale_target_ref;
-    let group = reference.api_version.as_deref().and_then(|version| version.split_once('/'));
-    Some((
-        hpa.metadata.namespace.clone().unwrap_or_default(),
-        group.map_or_else(String::new, |(group, _)| group.to_owned()),
-        reference.kind.clone(),
-        reference.name.clone(),
-    ))
-}
-
 fn not_ours(key: &Key, hpa: &HorizontalPodAutoscaler) -> String {
     let name = hpa.metadata.name.as_deref().unwrap_or_default();
     let mut owners = hpa.metadata.owner_references.iter().flatten();
@@ -225,18 +176,20 @@ impl Index {
 
     pub(crate) fn apply_hpa(&mut self, hpa: HorizontalPodAutoscaler) {
         let key = crate::hpa::key_of(&hpa);
+        self.rival_seen(RivalKind::HorizontalPodAutoscaler, &key.namespace, &key.name, &Rival::of_hpa(&hpa));
         self.hpas.store(&key, hpa);
         self.hpa_changed(&key);
     }
 
     pub(crate) fn hpa_deleted(&mut self, key: &Key) {
+        self.rival_gone(RivalKind::HorizontalPodAutoscaler, &key.namespace, &key.name);
         self.hpa_gone(key);
         self.hpa_changed(key);
     }
 
     /// Notes when one of ours went.
     fn hpa_gone(&mut self, key: &Key) {
-        let (Some(hpa), Some(of)) = (self.hpas.forget(key), autoscaler_of(key)) else { return };
+        let (Some(hpa), Some(of)) = (self.hpas.known.remove(key), autoscaler_of(key)) else { return };
         let uid = self.autoscalers.get(&of).and_then(|known| known.object.metadata.uid.clone());
         if uid.is_some_and(|uid| is_owned(&hpa, &uid)) {
             self.hpas.gone.insert(of, self.clock.now());
@@ -326,11 +279,15 @@ impl Index {
         let owner = autoscaler.object.metadata.uid.clone().unwrap_or_default();
         let Err(NotDecided::Native(native)) = &mut autoscaler.state else { return self.tell(key, now) };
         native.look_at_clock(now, wall);
+        let yields = native.conflict.as_ref().is_some_and(|conflict| conflict.yields);
         let desired = hpa::desired(&autoscaler.object, &native.resolved, now);
         let mirror = self.hpas.owned_by(key, &owner).map(|hpa| Mirror::of(hpa));
         let rescale = mirror.as_ref().and_then(Mirror::rescale);
         native.mirror = mirror;
-        let change = self.hpas.change(key, &owner, desired);
+        let change = match self.hpas.change(key, &owner, desired) {
+            Ok(_) if yields => self.hpas.change(key, &owner, None),
+            change => change,
+        };
         let write_problem = self.hpas.writes.get(key).and_then(|writes| writes.problem.clone());
         native.problem = match &change {
             Err(problem) => Some(problem.clone()),

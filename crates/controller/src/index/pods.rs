@@ -49,7 +49,9 @@ impl Index {
             let is_member = active.members.contains_key(&entry.uid);
             (selected.is_some() || is_member).then(|| (key.clone(), selected))
         });
-        for (key, selected) in concerned.collect::<Vec<_>>() {
+        let concerned: Vec<_> = concerned.collect();
+        let several = concerned.len() > 1;
+        for (key, selected) in concerned {
             let membership =
                 selected.map(|target| membership(&mut self.owners, &self.tasks, namespace, entry, &target));
             self.update(&key, |active| {
@@ -59,6 +61,9 @@ impl Index {
                 }
             });
         }
+        if several {
+            self.note_shared(namespace, entry.uid);
+        }
     }
 
     /// Takes the pods that a target's selector selects, and no others.
@@ -67,13 +72,14 @@ impl Index {
             return;
         };
         active.members.clear();
-        let Ok(scale) = &active.scale else { return };
+        let Ok(scale) = &active.scale else { return self.note_all_shared(key) };
         let pods = self.pods.get(&key.namespace).into_iter().flat_map(HashMap::values);
         let members = pods.filter(|entry| scale.selects(entry)).map(|entry| {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, entry, &scale.uid);
             (entry.uid, Member { entry: entry.clone(), membership, silence: None })
         });
         active.members = members.collect();
+        self.note_all_shared(key);
     }
 
     pub(crate) fn delete_pod(&mut self, namespace: &str, uid: PodUid) {
@@ -83,7 +89,10 @@ impl Index {
         }
         let with_it = self.active_in(namespace).filter(|(_, active)| active.members.contains_key(&uid));
         for key in with_it.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.update(&key, |active| drop(active.members.remove(&uid)));
+            self.update(&key, |active| {
+                active.members.remove(&uid);
+                active.shared.remove(&uid);
+            });
         }
     }
 

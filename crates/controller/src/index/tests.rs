@@ -15,6 +15,7 @@ use windlass_api::status::ScalingRecord;
 use super::*;
 use crate::autoscaler::Membership;
 use crate::selector::Selector;
+use crate::target::Count;
 
 const DEPLOYMENT: &str = "d0000000-0000-0000-0000-000000000000";
 const OTHER: &str = "e0000000-0000-0000-0000-000000000000";
@@ -22,6 +23,11 @@ const OTHER: &str = "e0000000-0000-0000-0000-000000000000";
 pub(crate) struct World {
     pub(crate) index: Index,
     asked: Receiver<Task>,
+}
+
+/// What [`autoscaler`] scales.
+pub(crate) fn target() -> windlass_api::TargetRef {
+    windlass_api::resolve(&autoscaler("a", 1)).unwrap().target
 }
 
 fn deployments() -> GroupVersionKind {
@@ -94,12 +100,30 @@ impl World {
         self.scale_with(replicas, "app=engine");
     }
 
+    /// Somebody, by field manager, changed the count.
+    pub(crate) fn scaled_by(&mut self, replicas: u32, manager: &str) {
+        let scale = self.active().scale.clone().unwrap();
+        let scale = Scale { replicas, set_by: Some(manager.to_owned()), ..scale };
+        let now = self.index.clock.now();
+        self.index.scale_read(&key(), Ok(scale), now);
+    }
+
+    /// The write under way is acknowledged.
+    pub(crate) fn acknowledge(&mut self, replicas: u32) {
+        self.index.after_write(&key(), |autoscaler, now| {
+            autoscaler.state.as_mut().unwrap().written(Ok(replicas), now);
+        });
+    }
+
     fn scale_with(&mut self, replicas: u32, selector: &str) {
         let scale = Scale {
             uid: DEPLOYMENT.to_owned(),
             resource: ApiResource::from_gvk(&deployments()),
             replicas,
             selector: Selector::parse(selector),
+            count: Count::Scale,
+            set_by: None,
+            pods_per_replica: 1,
         };
         let now = self.index.clock.now();
         self.index.scale_read(&key(), Ok(scale), now);
@@ -108,6 +132,7 @@ impl World {
     pub(crate) fn asked(&self) -> Vec<String> {
         let name = |task: Task| match task {
             Task::WatchKind(kind) => format!("watch {}", kind.kind),
+            Task::EndWatch(kind) => format!("end watch {}", kind.kind),
             Task::ReadScale(key) => format!("scale of {key}"),
             Task::ReadOwner { object, .. } => format!("owner of {}", object.uid),
             Task::Hpa(request) => format!("{} {}", request.change.name(), request.name),
@@ -118,12 +143,12 @@ impl World {
     }
 
     /// Lets time pass, and decides what is due.
-    fn wait(&mut self, span: Duration) {
+    pub(crate) fn wait(&mut self, span: Duration) {
         self.index.clock = self.index.clock.later(span);
         self.index.decide_due();
     }
 
-    fn active(&self) -> &Active {
+    pub(crate) fn active(&self) -> &Active {
         self.index.autoscalers[&key()].state.as_ref().unwrap()
     }
 

@@ -19,7 +19,8 @@ fn request(from: u32, to: u32) -> ScaleRequest {
     ScaleRequest {
         key: Key { namespace: "ns".to_owned(), name: "pa".to_owned() },
         resource: ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")),
-        target: "engine".to_owned(),
+        target: crate::index::tests::target(),
+        count: crate::target::Count::Scale,
         uid: "u".to_owned(),
         from,
         to,

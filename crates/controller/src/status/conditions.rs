@@ -12,6 +12,11 @@ use crate::clock::Clock;
 use crate::hpa::WAITING_FOR_HPA;
 use crate::outages::Sight;
 
+/// Type and reason of a condition that is False while two scale one target: AIBrix's polarity.
+pub(crate) const CONFLICT: &str = "MultiPodAutoscalerConflict";
+/// The count is set back again and again.
+pub(crate) const CONTESTED: &str = "ReplicasContested";
+
 /// A condition without its times.
 pub(super) struct NewCondition {
     type_: &'static str,
@@ -66,6 +71,15 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
     let mut conditions = vec![NewCondition::new("ValidSpec", true, "AsExpected", "")];
     let mut push = |condition| conditions.push(condition);
     push(able_to_scale(active));
+    if let Some(conflict) = &active.conflict {
+        push(NewCondition::new(CONFLICT, false, CONFLICT, conflict.message.clone()));
+    }
+    if let Some(truce) = active.truce() {
+        push(NewCondition::new(CONTESTED, true, "FieldManager", truce));
+    }
+    if let Some(respected) = active.respected() {
+        push(NewCondition::new("SetByHand", true, "Respected", respected));
+    }
     let (desired, actual) = (active.decision.replicas, active.facts.spec_replicas);
     let known = active.scale.is_ok() && active.observation.is_some();
     let (scaling, reason) =
@@ -74,14 +88,22 @@ pub(super) fn conditions(active: &Active, clock: &Clock) -> Vec<NewCondition> {
         let message = format!("desired={desired}, actual={actual}");
         push(NewCondition::new("ScalingActive", scaling, reason, message));
         push(metrics_available(active, clock));
-        let ready = if scaling { "ReconcilingScaleDiff" } else { "AsExpected" };
-        push(NewCondition::new("Ready", !scaling, ready, ""));
+        let ready = match (&active.conflict, active.truce()) {
+            (Some(conflict), _) if conflict.yields => CONFLICT,
+            (_, Some(_)) => CONTESTED,
+            _ if scaling => "ReconcilingScaleDiff",
+            _ => "AsExpected",
+        };
+        push(NewCondition::new("Ready", ready == "AsExpected", ready, ""));
     } else {
         push(NewCondition::new("Ready", false, FAILED_GET_SCALE, "the target is not known"));
     }
     if let Some(problem) = unverified(active) {
         let problem = format!("pods that may not be the target's are counted: {problem}");
         push(NewCondition::new("PodSetUnverified", true, "ControllerUnknown", problem));
+    }
+    if let Some(overlap) = active.overlap() {
+        push(NewCondition::new("PodSetOverlaps", true, "SharedPods", overlap));
     }
     if let Some((reason, message)) = active.held() {
         push(NewCondition::new("Held", true, reason, message));
@@ -114,7 +136,7 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
     let condition = |status, reason, message| NewCondition::new("MetricsAvailable", status, reason, message);
     let held = active.facts.spec_replicas;
     if let Ok(Err(error)) = active.scale.as_ref().map(|scale| &scale.selector) {
-        let message = format!("/scale gives no usable selector: {error}; held at {held}");
+        let message = format!("the target gives no usable selector: {error}; held at {held}");
         return condition(false, "InvalidSelector", message);
     }
     if active.facts.pods().is_empty() {

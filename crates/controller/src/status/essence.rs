@@ -71,6 +71,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     selector.map(ToString::to_string).hash(hasher);
     active.in_force.as_ref().map(|bounds| (&bounds.schedule, bounds.next_transition)).hash(hasher);
     (active.held(), &active.handover).hash(hasher);
+    (&active.conflict, active.truce(), active.respected(), active.shared.is_empty()).hash(hasher);
     (&active.write_problem, &active.warnings, &active.quarantine, unverified(active)).hash(hasher);
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use windlass_api::PodAutoscalerStatus;
 
-use super::conditions::NewCondition;
+use super::conditions::{CONFLICT, NewCondition};
 use super::text::scheduled_bounds;
 use crate::hpa::{Mirror, Native, WAITING_FOR_HPA};
 
@@ -26,7 +26,7 @@ pub(super) fn hash(native: &Native, hasher: &mut impl Hasher) {
     (policy.min_replicas, policy.max_replicas).hash(hasher);
     native.in_force.as_ref().map(|bounds| (&bounds.schedule, bounds.next_transition)).hash(hasher);
     let problem = native.problem.as_ref().map(|problem| (problem.reason, &problem.message));
-    (problem, &native.held, &native.warnings).hash(hasher);
+    (problem, &native.conflict, &native.held, &native.warnings).hash(hasher);
     let shown = |mirror: &Mirror| {
         let scaled = mirror.last_scale_time.as_ref().map(|time| time.0);
         (mirror.current, mirror.desired, scaled, mirror.conditions.clone())
@@ -45,11 +45,16 @@ pub(super) fn conditions(native: &Native) -> Vec<NewCondition> {
     }));
     let mut push = |condition| conditions.push(condition);
     let observed = native.mirror.as_ref().filter(|mirror| mirror.is_observed());
+    if let Some(conflict) = &native.conflict {
+        push(NewCondition::new(CONFLICT, false, CONFLICT, conflict.message.clone()));
+    }
+    let yields = native.conflict.as_ref().filter(|conflict| conflict.yields);
     match (&native.problem, observed) {
         (Some(problem), _) => {
             push(NewCondition::new("AbleToScale", false, problem.reason, problem.message.clone()));
             push(NewCondition::new("Ready", false, problem.reason, problem.message.clone()));
         }
+        (None, _) if yields.is_some() => push(NewCondition::new("Ready", false, CONFLICT, "")),
         (None, None) => {
             let message = match (name, &native.held) {
                 (Some(name), _) => {

@@ -13,6 +13,7 @@ use crate::announce::Told;
 use crate::autoscaler::{Active, Autoscaler, FAILED_GET_SCALE, Scale, ScaleProblem};
 use crate::clock::Clock;
 use crate::selector::Selector;
+use crate::target::Count;
 
 struct World {
     clock: Clock,
@@ -76,10 +77,14 @@ impl World {
                 resource: kube::core::ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
                 replicas: 8,
                 selector: Selector::parse(selector),
+                count: Count::Scale,
+                set_by: None,
+                pods_per_replica: 1,
             }),
             None => Err(ScaleProblem { reason: FAILED_GET_SCALE, message: "it does not exist".to_owned() }),
         };
-        self.active().set_scale(scale, now);
+        let clock = self.clock;
+        self.active().set_scale(scale, true, &clock);
         let state = PodState::Ready { since: now };
         self.active().facts.set_pods((1..=8).map(|uid| Pod { uid: PodUid(uid), state }));
         self.active().decision.replicas = 8;
@@ -103,6 +108,7 @@ impl World {
                 p99: None,
             },
             rollout: false,
+            set_by_hand: None,
             signals: [signal].into_iter().collect(),
         });
     }
@@ -154,7 +160,7 @@ async fn metrics_in_words() {
     world.active().facts.set_pods([]);
     world.check(metrics, "False NoPods the selector matches no pod of the target; held at 8");
     world.scale(Some(""));
-    assert!(world.condition(metrics).unwrap().message.starts_with("/scale gives no usable selector"));
+    assert!(world.condition(metrics).unwrap().message.starts_with("the target gives no usable selector"));
 }
 
 /// What was written of an outage is true for as long as it stands.

@@ -141,6 +141,12 @@ impl Fleet {
         }
     }
 
+    /// A person sets `spec.replicas`.
+    pub(crate) fn set_by_hand(&mut self, replicas: u32) {
+        self.facts.set_by_hand = Some(SetByHand { replicas, at: self.now });
+        self.scale(replicas);
+    }
+
     /// The last pod is evicted, and created anew.
     pub(crate) fn replace_pod(&mut self) {
         let gone = self.pods.pop().unwrap();

@@ -40,6 +40,9 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
             let _agent = NodeAgent::start(plane.client().unwrap(), nodes).await.unwrap();
             let crd = root().join("config/crd");
             assert!(plane.kubectl_command().args(["apply", "-f"]).arg(crd).status().unwrap().success());
+            // Before the controller looks for them.
+            let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/crds");
+            assert!(plane.kubectl_command().args(["apply", "-f"]).arg(kinds).status().unwrap().success());
             let crd = ["wait", "--for=condition=Established", "crd/podautoscalers.autoscaling.aibrix.ai"];
             assert!(plane.kubectl_command().args(crd).status().unwrap().success());
             let admin = format!("127.{}.0.2:8080", plane.network());

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod coming_from_aibrix;
+mod conflicts;
 mod fixture;
 mod holds;
 mod hpa;
@@ -16,5 +17,6 @@ mod observability;
 mod rbac;
 mod requests;
 mod schedules;
+mod targets;
 mod verify;
 mod walkthrough;

@@ -40,12 +40,12 @@ fn name() -> Key {
 }
 
 impl World {
-    fn writes(&self) -> Vec<String> {
+    fn hpa_writes(&self) -> Vec<String> {
         let asked = self.asked().into_iter();
         asked.filter(|asked| asked.ends_with("pa-hpa") || asked.contains('→')).collect()
     }
 
-    fn acknowledge(
+    fn hpa_acknowledged(
         &mut self,
         change: Change,
         outcome: Result<Option<HorizontalPodAutoscaler>, Option<String>>,
@@ -74,10 +74,10 @@ impl World {
     fn with_hpa() -> Self {
         let mut world = Self::new();
         world.index.apply_autoscaler(of_strategy("HPA"));
-        assert_eq!(world.writes(), ["create pa-hpa"]);
+        assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
         let hpa = there(&of_strategy("HPA"), 5, &json!({}));
-        world.acknowledge(Change::Create(Box::new(hpa.clone())), Ok(Some(hpa)));
-        assert_eq!(world.writes(), [""; 0]);
+        world.hpa_acknowledged(Change::Create(Box::new(hpa.clone())), Ok(Some(hpa)));
+        assert_eq!(world.hpa_writes(), [""; 0]);
         world
     }
 }
@@ -89,19 +89,19 @@ async fn it_is_created_once_and_kept_in_step() {
         world.pass(Duration::from_secs(1));
         world.index.apply_hpa(there(&of_strategy("HPA"), 6, &json!({"desiredReplicas": 2})));
     }
-    assert_eq!(world.writes(), [""; 0], "nothing changes, nothing is written");
+    assert_eq!(world.hpa_writes(), [""; 0], "nothing changes, nothing is written");
 
     let mut changed = of_strategy("HPA");
     changed.spec.max_replicas = 12;
     world.index.apply_autoscaler(changed.clone());
-    assert_eq!(world.writes(), ["update pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["update pa-hpa"]);
     world.pass(Duration::from_secs(1));
-    assert_eq!(world.writes(), [""; 0], "it is under way");
+    assert_eq!(world.hpa_writes(), [""; 0], "it is under way");
     let hpa = there(&changed, 7, &json!({}));
-    world.acknowledge(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
+    world.hpa_acknowledged(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
     // The watch is behind.
     world.index.apply_hpa(there(&of_strategy("HPA"), 6, &json!({})));
-    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.hpa_writes(), [""; 0]);
 }
 
 #[tokio::test]
@@ -110,11 +110,11 @@ async fn what_somebody_does_to_it_is_put_right() {
     let mut edited = there(&of_strategy("HPA"), 6, &json!({}));
     edited.spec.as_mut().unwrap().max_replicas = 99;
     world.index.apply_hpa(edited);
-    assert_eq!(world.writes(), ["update pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["update pa-hpa"]);
     let hpa = there(&of_strategy("HPA"), 7, &json!({}));
-    world.acknowledge(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
+    world.hpa_acknowledged(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
     world.index.hpa_deleted(&name());
-    assert_eq!(world.writes(), ["create pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
 }
 
 #[tokio::test]
@@ -125,25 +125,24 @@ async fn one_that_is_not_ours_is_left_alone() {
     world.index.apply_hpa(foreign.clone());
     world.index.apply_autoscaler(of_strategy("HPA"));
     world.pass(Duration::from_secs(10));
-    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.hpa_writes(), [""; 0]);
     assert_eq!(world.problem(), Some(HPA_NOT_OURS));
     assert!(world.native().mirror.is_none());
-    let targets = world.index.hpas.of_target("ns", "apps", "Deployment", "engine").count();
-    assert_eq!((targets, world.index.hpas.of_target("ns", "apps", "Deployment", "other").count()), (1, 0));
+    assert!(world.native().conflict.as_ref().unwrap().yields, "it scales the same target");
 
     let mut earlier = there(&of_strategy("HPA"), 6, &json!({}));
     earlier.metadata.owner_references.as_mut().unwrap()[0].uid = "earlier".to_owned();
     world.index.apply_hpa(earlier);
     assert!(world.native().problem.as_ref().unwrap().message.contains("an earlier object"));
     world.index.hpa_deleted(&name());
-    assert_eq!((world.writes(), world.problem()), (vec!["create pa-hpa".to_owned()], None));
+    assert_eq!((world.hpa_writes(), world.problem()), (vec!["create pa-hpa".to_owned()], None));
 
     // A strategy of our own does not mind: it is not in its place.
     world.index.apply_hpa(foreign);
-    world.acknowledge(Change::Remove(String::new()), Err(None));
+    world.hpa_acknowledged(Change::Remove(String::new()), Err(None));
     world.index.apply_autoscaler(own());
     world.scale(1);
-    assert_eq!(world.writes(), ["1 → 2"]);
+    assert_eq!(world.hpa_writes(), ["1 → 2"]);
 }
 
 /// The first write of our own: after it is gone, and one sync period of its controller later.
@@ -153,18 +152,18 @@ async fn our_own_writes_wait_until_it_can_write_no_more() {
     world.index.apply_autoscaler(own());
     world.scale(1);
     world.index.apply_pod(pod(1, None));
-    assert_eq!(world.writes(), ["remove pa-hpa"]);
-    world.acknowledge(Change::Remove("hpa".to_owned()), Ok(None));
+    assert_eq!(world.hpa_writes(), ["remove pa-hpa"]);
+    world.hpa_acknowledged(Change::Remove("hpa".to_owned()), Ok(None));
     world.pass(Duration::from_mins(1));
-    assert_eq!(world.writes(), [""; 0], "it has a finalizer, it may be");
+    assert_eq!(world.hpa_writes(), [""; 0], "it has a finalizer, it may be");
     let active = |world: &World| world.index.autoscalers[&key()].state.as_ref().unwrap().handover.clone();
     assert!(matches!(active(&world), Handover::Removing { problem: None, .. }));
     world.index.hpa_deleted(&name());
     assert!(matches!(active(&world), Handover::Settling(_)));
     world.pass(SYNC_PERIOD - Duration::from_secs(1));
-    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.hpa_writes(), [""; 0]);
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.writes(), ["1 → 2"]);
+    assert_eq!(world.hpa_writes(), ["1 → 2"]);
     assert_eq!(active(&world), Handover::Done);
 }
 
@@ -174,13 +173,13 @@ async fn one_that_was_left_behind_is_removed() {
     let mut world = World::new();
     world.asked();
     world.index.apply_hpa(there(&of_strategy("HPA"), 5, &json!({})));
-    assert_eq!(world.writes(), ["remove pa-hpa"]);
-    world.acknowledge(Change::Remove("hpa".to_owned()), Err(Some("forbidden".to_owned())));
-    assert_eq!(world.writes(), [""; 0], "not at once");
+    assert_eq!(world.hpa_writes(), ["remove pa-hpa"]);
+    world.hpa_acknowledged(Change::Remove("hpa".to_owned()), Err(Some("forbidden".to_owned())));
+    assert_eq!(world.hpa_writes(), [""; 0], "not at once");
     let handover = &world.index.autoscalers[&key()].state.as_ref().unwrap().handover;
     assert!(handover.sentence().unwrap().contains("(forbidden)"));
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.writes(), ["remove pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["remove pa-hpa"]);
 }
 
 #[tokio::test]
@@ -202,9 +201,9 @@ async fn a_restart_remembers_that_one_was_removed_just_now() {
         object.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
         world.index.apply_autoscaler(object);
         world.scale(1);
-        assert_eq!(world.writes().is_empty(), waits, "{condition}");
+        assert_eq!(world.hpa_writes().is_empty(), waits, "{condition}");
         world.pass(SYNC_PERIOD + Duration::from_secs(1));
-        assert_eq!(world.writes().is_empty(), !waits, "{condition}");
+        assert_eq!(world.hpa_writes().is_empty(), !waits, "{condition}");
     }
 }
 
@@ -214,12 +213,12 @@ async fn it_is_created_after_our_last_own_write() {
     let mut world = World::new();
     world.index.apply_autoscaler(own());
     world.scale(1);
-    assert_eq!(world.writes(), ["1 → 2"]);
+    assert_eq!(world.hpa_writes(), ["1 → 2"]);
     world.index.apply_autoscaler(of_strategy("HPA"));
     world.pass(Duration::from_secs(3));
-    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.hpa_writes(), [""; 0]);
     world.index.after_write(&key(), |_, _| ());
-    assert_eq!(world.writes(), ["create pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
 }
 
 #[tokio::test]
@@ -229,16 +228,16 @@ async fn nothing_is_done_before_all_are_known() {
         world.index.hpas = Hpas::default();
         world.index.apply_autoscaler(if strategy == "HPA" { of_strategy("HPA") } else { own() });
         world.scale(1);
-        assert_eq!(world.writes(), [""; 0], "{strategy}");
+        assert_eq!(world.hpa_writes(), [""; 0], "{strategy}");
         // Who may not list them goes on without, and says so where it matters.
         world.index.hpas_refused("forbidden".to_owned());
         if strategy == "HPA" {
-            assert_eq!((world.writes(), world.problem()), (vec![], Some(FAILED_GET_HPA)));
+            assert_eq!((world.hpa_writes(), world.problem()), (vec![], Some(FAILED_GET_HPA)));
         } else {
-            assert_eq!(world.writes(), ["1 → 2"]);
+            assert_eq!(world.hpa_writes(), ["1 → 2"]);
         }
         world.index.retain_hpas(&HashSet::new());
-        assert_eq!(world.writes().len(), usize::from(strategy == "HPA"));
+        assert_eq!(world.hpa_writes().len(), usize::from(strategy == "HPA"));
     }
 }
 
@@ -251,11 +250,11 @@ async fn holds_change_it_and_a_recommendation_removes_it() {
         ("mode", "recommend", "remove pa-hpa"),
     ] {
         world.index.apply_autoscaler(annotated(of_strategy("HPA"), setting, value));
-        assert_eq!(world.writes(), [expected], "{setting} {value}");
+        assert_eq!(world.hpa_writes(), [expected], "{setting} {value}");
         assert!(world.native().held.is_some());
-        world.acknowledge(Change::Remove(String::new()), Err(None));
+        world.hpa_acknowledged(Change::Remove(String::new()), Err(None));
         world.index.apply_autoscaler(of_strategy("HPA"));
-        assert_eq!(world.writes(), [""; 0], "it is as it was");
+        assert_eq!(world.hpa_writes(), [""; 0], "it is as it was");
         world.pass(Duration::from_secs(1));
     }
 }
@@ -269,7 +268,7 @@ async fn a_controller_that_only_recommends_leaves_it_alone() {
     for object in [changed, own(), annotated(of_strategy("HPA"), "mode", "recommend")] {
         world.index.apply_autoscaler(object);
         world.pass(Duration::from_secs(5));
-        assert_eq!(world.writes(), [""; 0]);
+        assert_eq!(world.hpa_writes(), [""; 0]);
     }
 }
 
@@ -277,17 +276,17 @@ async fn a_controller_that_only_recommends_leaves_it_alone() {
 async fn a_write_that_fails_is_tried_again_after_a_pause() {
     let mut world = World::new();
     world.index.apply_autoscaler(of_strategy("HPA"));
-    assert_eq!(world.writes(), ["create pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
     let change = || Change::Create(Box::default());
-    world.acknowledge(change(), Err(Some("forbidden".to_owned())));
-    assert_eq!((world.writes().len(), world.problem()), (0, Some(FAILED_UPDATE_HPA)));
+    world.hpa_acknowledged(change(), Err(Some("forbidden".to_owned())));
+    assert_eq!((world.hpa_writes().len(), world.problem()), (0, Some(FAILED_UPDATE_HPA)));
     world.pass(Duration::from_millis(1100));
-    assert_eq!(world.writes(), ["create pa-hpa"]);
-    world.acknowledge(change(), Err(Some("forbidden".to_owned())));
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
+    world.hpa_acknowledged(change(), Err(Some("forbidden".to_owned())));
     world.pass(Duration::from_millis(1100));
-    assert_eq!(world.writes(), [""; 0], "longer the second time");
+    assert_eq!(world.hpa_writes(), [""; 0], "longer the second time");
     world.pass(Duration::from_millis(1100));
-    assert_eq!(world.writes(), ["create pa-hpa"]);
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
 }
 
 #[tokio::test]
@@ -313,4 +312,25 @@ async fn its_changes_of_replicas_are_remembered() {
         "an older version"
     );
     assert_eq!(world.native().mirror.as_ref().unwrap().desired, 3);
+}
+
+/// Of two objects on one target the younger has no HPA, whatever its strategy.
+#[tokio::test]
+async fn who_yields_to_an_older_object_has_none() {
+    let mut world = World::new();
+    let mut younger = of_strategy("HPA");
+    let created = |text: &str| Some(Time(text.parse().unwrap()));
+    younger.metadata.creation_timestamp = created("2026-11-24T09:00:00Z");
+    let mut older = of_strategy("KPA");
+    older.metadata.creation_timestamp = created("2026-11-24T08:00:00Z");
+    (older.metadata.name, older.metadata.uid) = (Some("older".to_owned()), Some("older".to_owned()));
+    world.index.apply_autoscaler(older);
+    world.index.apply_autoscaler(younger.clone());
+    world.pass(Duration::from_secs(10));
+    let created: Vec<String> = world.hpa_writes();
+    assert!(created.iter().all(|asked| !asked.starts_with("create")), "{created:?}");
+    let conflict = world.native().conflict.clone().unwrap();
+    assert!(conflict.yields && conflict.message.contains("older is older and goes on"), "{conflict:?}");
+    world.index.apply_hpa(there(&younger, 5, &json!({})));
+    assert_eq!(world.hpa_writes(), ["remove pa-hpa"], "one of before the older came");
 }
