@@ -104,11 +104,12 @@ async fn a_persons_scale_is_respected() {
 #[tokio::test]
 async fn a_manifest_that_is_applied_again_and_again_is_not_fought() {
     let namespace = Namespace::new("gitops").await;
-    let manifest = deployment("engine", "engine", 2, &[]);
-    let load = |total: &'static str| [("total", total), ("share", "ready")];
-    namespace.apply(&deployment("engine", "engine", 2, &load("80"))).await;
+    // Its load with it: applied from elsewhere, what a manifest leaves out is removed.
+    let manifest = deployment("engine", "engine", 2, &[("total", "80"), ("share", "ready")]);
+    namespace.apply(&manifest).await;
     namespace.ready("engine", 2).await;
-    namespace.apply(&autoscaler("pa", "Deployment/engine", "KPA", (1, 20))).await;
+    // The bound keeps the count that is undone the same, however slowly all this goes.
+    namespace.apply(&autoscaler("pa", "Deployment/engine", "KPA", (1, 4))).await;
     namespace.ready("engine", 4).await;
     let trajectory = namespace.record("engine");
     let sync = async || {
@@ -124,7 +125,6 @@ async fn a_manifest_that_is_applied_again_and_again_is_not_fought() {
     namespace.steer("deployment/engine", "total=120").await;
     namespace.ready("engine", 4).await;
     sync().await;
-    // Twice a period at most: the third is a while away.
     namespace.ready("engine", 4).await;
     sync().await;
     let message = namespace.condition("pa", "ReplicasContested", "True", "FieldManager").await;

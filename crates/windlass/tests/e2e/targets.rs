@@ -164,12 +164,10 @@ spec: {replicas: 2, image: one, selector: {matchLabels: {app: engine}}}
     namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
     assert_eq!(namespace.field("enginesets/engine", ".spec.image").await, "one");
     // A selector is needed for all but the bounds.
-    namespace.apply(&set.replace("selector: {matchLabels: {app: engine}}", "selector: {}")).await;
-    let bounds = on(&autoscaler("pa", "EngineSet/engine", "KPA", (7, 10)), "example.com/v1");
-    namespace.apply(&bounds).await;
-    namespace.becomes("enginesets/engine", ".spec.replicas", "7").await;
     let none = "[{\"op\":\"remove\",\"path\":\"/spec/selector\"}]";
     namespace.kubectl(&["patch", "enginesets/engine", "--type=json", "-p", none]).await;
+    namespace.apply(&on(&autoscaler("pa", "EngineSet/engine", "KPA", (7, 10)), "example.com/v1")).await;
+    namespace.becomes("enginesets/engine", ".spec.replicas", "7").await;
     let message = namespace.condition("pa", "MetricsAvailable", "False", "InvalidSelector").await;
     assert!(message.contains("neither a status.selector nor a spec.selector"), "{message}");
 }
