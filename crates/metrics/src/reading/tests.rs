@@ -341,3 +341,41 @@ fn a_filtered_page_reads_the_same() {
     assert_eq!(wanted.sample_names_for(&nothing), wanted.sample_names().collect::<Vec<_>>());
     assert!(wanted.sample_names().count() > 3 * needed.len());
 }
+
+#[test]
+fn a_metric_renamed_during_a_run_is_read_on() {
+    let metrics =
+        ["kv_util", "prompt_tokens_rate", "running"].map(|name| Catalogue::builtin().lookup(name).unwrap());
+    let wanted = Wanted::for_engine(&metrics, "vllm");
+    let old = |second: u32| {
+        format!(
+            "vllm:gpu_cache_usage_perc 0.5\nvllm:avg_prompt_throughput_toks_per_s 90\n\
+             vllm:prompt_tokens_total {}\nvllm:num_requests_running 4\n",
+            100 * second
+        )
+    };
+    let new = |second: u32| {
+        let count = 100 * second;
+        format!(
+            "vllm:kv_cache_usage_perc 0.6\nvllm:prompt_tokens_total {count}\nvllm:num_requests_running 4\n"
+        )
+    };
+    let mut meters = [crate::Meter::default(); 3];
+    let mut readings = Readings::default();
+    for (second, page, expected) in [
+        (1, old(1), [Some(0.5), Some(90.0), Some(4.0)]),
+        (2, old(2), [Some(0.5), Some(90.0), Some(4.0)]),
+        (3, new(3), [Some(0.6), None, Some(4.0)]),
+        (4, new(4), [Some(0.6), Some(100.0), Some(4.0)]),
+        (5, "vllm:num_requests_running 4\n".to_owned(), [None, None, Some(4.0)]),
+    ] {
+        wanted.read(page.as_bytes(), Format::Text, &mut readings).unwrap();
+        let at = std::time::Duration::from_secs(second);
+        let values: Vec<_> = readings
+            .iter()
+            .zip(&mut meters)
+            .map(|(reading, meter)| meter.push(reading.as_ref()?, at))
+            .collect();
+        assert_eq!(values, expected, "second {second}");
+    }
+}
