@@ -10,14 +10,21 @@ pub fn precedence_table() -> String {
         "| setting | strategy | where, most specific first | default | must be |\n|---|---|---|---|---|\n"
             .to_owned();
     for row in &TABLE {
-        line(&mut table, row.name, row.only, &places(row), &row.unit.written(row.default), row.must_be);
+        line(
+            &mut table,
+            row.name,
+            &strategies(row),
+            &places(row),
+            &row.unit.written(row.default),
+            row.must_be,
+        );
         if row.id == Id::MinReplicas {
             // Has no default, and so no row of its own.
             let places = format!("{SCHEDULE}`spec.maxReplicas`");
             line(
                 &mut table,
                 "max replicas",
-                None,
+                "all",
                 &places,
                 "required",
                 "greater than 0, at least min replicas",
@@ -36,8 +43,13 @@ fn places(row: &Row) -> String {
     format!("{schedule}{}", keys.join(", "))
 }
 
-fn line(table: &mut String, name: &str, only: Option<Algorithm>, places: &str, default: &str, must_be: &str) {
-    let strategy = only.map_or("all", Algorithm::name);
+fn strategies(row: &Row) -> String {
+    let all = [Algorithm::Kpa, Algorithm::Apa, Algorithm::Hpa];
+    let names: Vec<&str> = all.into_iter().filter(|one| row.serves(*one)).map(Algorithm::name).collect();
+    if names.len() == all.len() { "all".to_owned() } else { names.join(", ") }
+}
+
+fn line(table: &mut String, name: &str, strategy: &str, places: &str, default: &str, must_be: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(table, "| {name} | {strategy} | {places} | {default} | {must_be} |");
 }
