@@ -14,9 +14,6 @@ use crate::source::Source;
 use crate::validate::{self, SpecError, set};
 use crate::warning::{self, Warning};
 
-/// The pace of readings, of every dialect.
-const BASE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// An object that can be acted upon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
@@ -151,7 +148,6 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             up_window: settings.span(Id::UpWindow),
             down_window: settings.span(Id::DownWindow),
             activation_scale: settings.count(Id::ActivationScale),
-            base_interval: BASE_INTERVAL,
             hold: holds.hold,
         },
         schedules,
