@@ -129,9 +129,10 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
         (Basis::Stable { mean }, _) => format!(
             "{name} asks for {replicas}: {} on average over {}, target {target} per replica",
             number(mean),
-            written(signal(policy, proposal.signal).map_or(policy.longest_window(), |signal| {
-                signal.window(policy.longest_window())
-            }))
+            written(
+                signal(policy, proposal.signal)
+                    .map_or(policy.longest_window(), |signal| { signal.window(policy.longest_window()) })
+            )
         ),
         (Basis::Panic { value, since }, _) => format!(
             "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
@@ -176,7 +177,10 @@ fn lowering_off(why: LoweringOff, policy: &Policy, now: Instant) -> String {
         LoweringOff::NoRound { signal: at } => format!(
             "no reading of {} from every ready pod within {}",
             name(policy, at),
-            written(signal(policy, at).map_or_else(|| Pace::default().fresh_span, |signal| signal.pace.fresh_span))
+            written(
+                signal(policy, at)
+                    .map_or_else(|| Pace::default().fresh_span, |signal| signal.pace.fresh_span)
+            )
         ),
         LoweringOff::Rollout => "a rollout is under way".to_owned(),
         LoweringOff::WindowNotFull { signal, remaining } => format!(

@@ -18,10 +18,11 @@ use windlass_scrape::Outcome;
 
 use crate::announce::{Announcement, Told};
 use crate::autoscaler::{
-    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
+    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, RequestId, Scale, ScaleProblem, ScaleRequest, Sink,
+    SourceOutcome, SourceReader,
 };
 use crate::clock::Clock;
-use crate::journal::{Entry, Journal, Polled, SpecInvalid};
+use crate::journal::{Entry, Journal, Polled, SourcePolled, SpecInvalid};
 use crate::pod::{ControllerRef, PodEntry};
 use term::{Phase, history_of};
 
@@ -80,6 +81,7 @@ pub(crate) struct Index {
     origin: tokio::time::Instant,
     phase: Phase,
     recommend_only: bool,
+    reader: Option<SourceReader>,
 }
 
 impl Index {
@@ -99,7 +101,13 @@ impl Index {
             origin: tokio::time::Instant::now(),
             phase: Phase::Following,
             recommend_only: false,
+            reader: None,
         }
+    }
+
+    /// Reads also what is not on the pods' own pages.
+    pub(crate) fn reading_by(self, reader: SourceReader) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// Makes every decision a recommendation, whatever the objects say.
@@ -159,7 +167,8 @@ impl Index {
             }
             _ => {
                 let spread = Duration::from_millis(u64::from(hash(key)) % 1000);
-                let active = Active::new(resolved, &self.clock, self.origin + spread);
+                let active =
+                    Active::new(resolved, &self.clock, self.origin + spread).reading_by(self.reader.clone());
                 Box::new(active)
             }
         });
@@ -368,6 +377,18 @@ impl Index {
             return;
         };
         if active.record(uid, page, outcome, &clock) {
+            self.decide_on(key, Some(clock.now()));
+        }
+    }
+
+    pub(crate) fn source_polled(&mut self, key: &Key, id: RequestId, outcome: SourceOutcome) {
+        let clock = self.clock;
+        SourcePolled { key, source: outcome.source, problem: outcome.read.as_ref().err() }
+            .record(&self.journal);
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
+        if active.record_source(id, outcome, &clock) {
             self.decide_on(key, Some(clock.now()));
         }
     }

@@ -11,7 +11,8 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use entries::{
     Decided, EventHeldBack, EventRecorded, Held, NotScaled, NotScaledBecause, ObjectUnreadable, OutageBegan,
-    OutageEnded, Polled, Quarantined, Requested, Scaled, SpecInvalid, StatusWritten, Verb, WatchFailed,
+    OutageEnded, Polled, Quarantined, Requested, Scaled, SourcePolled, SpecInvalid, StatusWritten, Verb,
+    WatchFailed,
 };
 
 /// Something that happened.
@@ -38,6 +39,13 @@ pub(crate) struct Journal {
     outages: Family<ChangeLabel, Counter>,
     rejected_objects: Family<WhyLabel, Counter>,
     scrape_bytes: Counter,
+    source_polls: Family<SourceLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +121,7 @@ impl Default for Journal {
             outages: Family::default(),
             rejected_objects: Family::default(),
             scrape_bytes: Counter::default(),
+            source_polls: Family::default(),
         };
         // What alerts are made of must be there before it first happens.
         for change in ["began", "ended"] {
@@ -147,6 +156,7 @@ impl Journal {
             outages,
             rejected_objects,
             scrape_bytes,
+            source_polls,
         } = self.clone();
         registry.register("windlass_decisions", "Decisions made", decisions);
         registry.register(
@@ -187,6 +197,11 @@ impl Journal {
             rejected_objects,
         );
         registry.register("windlass_scrape_bytes", "Bytes of complete metrics pages", scrape_bytes);
+        registry.register(
+            "windlass_source_polls",
+            "Requests to metrics APIs, endpoints and Prometheus, by type of source and outcome",
+            source_polls,
+        );
     }
 
     /// Decisions so far.

@@ -1,6 +1,7 @@
 //! Label selectors in the string form of `/scale`'s `status.selector`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use thiserror::Error;
 
@@ -39,6 +40,25 @@ impl Selector {
 
     pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|requirement| requirement.matches(labels))
+    }
+}
+
+/// In a form that the API server reads.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let terms: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&terms.join(","))
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(key, values) => write!(f, "{key} in ({})", values.join(",")),
+            Self::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(",")),
+            Self::Exists(key) => f.write_str(key),
+            Self::Absent(key) => write!(f, "!{key}"),
+        }
     }
 }
 
@@ -131,6 +151,8 @@ mod tests {
             ("zone", false),
         ] {
             check(selector, &pod, Some(expect));
+            let parsed = Selector::parse(selector).unwrap();
+            assert_eq!(Selector::parse(&parsed.to_string()), Ok(parsed), "what is shown can be read");
         }
         for selector in ["", " ", "a=b,", "a in b", "a in (b", "a b", "=b", "a)b", "in (a)"] {
             check(selector, &pod, None);

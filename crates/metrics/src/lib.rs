@@ -4,6 +4,7 @@
 //! - [`catalogue`]: which metric of which engine means what. Data, not code.
 //! - [`reading`]: several metrics of one page in one pass, one value per metric and pod.
 //! - [`rate`]: counters as rates per second.
+//! - [`suggest`]: what is there instead of a name that is not.
 //!
 //! One rule runs through all of it: what is missing, cut, garbled, NaN or infinite is *no reading*. It is never 0.
 
@@ -11,6 +12,7 @@ pub mod catalogue;
 pub mod exposition;
 pub mod rate;
 pub mod reading;
+pub mod suggest;
 
 pub use catalogue::{Aggregation, Catalogue, Kind, Metric, Resolution, ResolveError};
 pub use exposition::{Format, PageError};

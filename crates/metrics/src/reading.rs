@@ -17,6 +17,7 @@
 
 use crate::catalogue::{Aggregation, Metric, SeriesType, other_counter_name};
 use crate::exposition::{Format, MetricType, Names, PageError, Selected, parse, select};
+use crate::suggest;
 
 /// One value of one metric from one page. Finite; not negative unless the metric can be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,6 +153,24 @@ impl Wanted {
             *slot = plan.read(&found);
         }
         Ok(())
+    }
+
+    /// Why a page that was read has no reading of the `index`-th metric: a sentence without a subject.
+    pub fn missing(&self, page: &[u8], index: usize) -> Option<String> {
+        let terms = self.plans.get(index)?.aliases.iter().flat_map(|(_, terms)| terms);
+        let mut names = terms.map(|term| &*self.names.as_slice()[term.exact.index]);
+        let there = suggest::sample_names(page);
+        let first = names.clone().next().unwrap_or_default();
+        let stem = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
+        if let Some(name) = names.find(|name| there.iter().any(|there| stem(there) == stem(name))) {
+            return Some(format!("{name} is there, but not as one number of 0 or more"));
+        }
+        let nearest = suggest::nearest(first, there.iter().copied(), 3);
+        Some(if nearest.is_empty() {
+            format!("the page has no {first}, and no sample at all")
+        } else {
+            format!("the page has no {first}; nearest are {}", nearest.join(", "))
+        })
     }
 }
 
@@ -354,6 +373,22 @@ mod tests {
         assert_eq!(read(&names, "other 5\n", Format::Text).unwrap(), [None; 3]);
         let error = error("vllm:num_requests_running 5\r\n", Format::Text).to_string();
         assert!(error.contains("line 1") && error.contains("carriage return"), "{error}");
+    }
+
+    #[test]
+    fn a_page_without_the_metric_says_what_it_has() {
+        let check = |name: &str, page: &str, expected: &str| {
+            let wanted = Wanted::new(&[Catalogue::builtin().resolve(name).unwrap()]);
+            assert_eq!(wanted.missing(page.as_bytes(), 0).unwrap(), expected);
+        };
+        check("my_queue", "", "the page has no my_queue, and no sample at all");
+        check("my_queue", "up 1\nmy_queues 2\n", "the page has no my_queue; nearest are my_queues, up");
+        check("my_queue", "my_queue NaN\n", "my_queue is there, but not as one number of 0 or more");
+        check(
+            "my_queue_total",
+            "my_queue -1\n",
+            "my_queue_total is there, but not as one number of 0 or more",
+        );
     }
 
     #[test]

@@ -202,7 +202,8 @@ impl Tally {
         observed_since: Instant,
         now: Instant,
     ) -> Self {
-        let mut tally = Self { ready: pods, newest: newest.map(|reading| reading.received), ..Self::default() };
+        let mut tally =
+            Self { ready: pods, newest: newest.map(|reading| reading.received), ..Self::default() };
         if pods == 0 {
             return tally;
         }

@@ -94,7 +94,7 @@ fn valid(active: &Active, now: Instant) -> Value {
         })
     });
     let silent = active.members.values().filter_map(|member| {
-        let why = member.silence.as_deref()?;
+        let (_, why) = member.silence.as_ref()?;
         Some(json!({"pod": member.entry.name(), "why": why}))
     });
     let decision = &active.decision;

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use windlass_api::{PathRule, PodSource, PortRule, Source};
+use kube::Client;
+use tokio_util::task::AbortOnDropHandle;
+use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
 use windlass_metrics::Wanted;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
+use windlass_scrape::{Access, Endpoint, Host, Outcome, Poller, Schedule};
 
 use super::{Active, Key, Member};
 use crate::clock::Clock;
+use crate::credentials;
 
 /// Where outcomes of polls go.
 pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, PageId, Outcome) + Send + Sync>;
@@ -33,6 +36,8 @@ struct Page {
     path: PathRule,
     wanted: Arc<Wanted>,
     signals: Vec<u8>,
+    declared: Declared,
+    access: Option<Arc<Access>>,
 }
 
 /// The pages of one target, and who reads them.
@@ -41,23 +46,42 @@ pub(super) struct Polling {
     /// Raised when the pages change: a poll of before is of no use.
     version: u32,
     pollers: HashMap<(PodUid, usize), Poller>,
+    /// Keep the credentials of pages up to date; none before they are needed.
+    keepers: Option<Vec<AbortOnDropHandle<()>>>,
     schedule: Schedule,
 }
 
 impl Polling {
     pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
-        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), schedule }
+        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), keepers: None, schedule }
     }
 
     /// Reads other pages from now on.
     pub(super) fn replace(&mut self, sources: &[Source]) {
-        self.pollers.clear();
+        self.stop();
         self.pages = pages(sources);
         self.version += 1;
     }
 
     pub(super) fn stop(&mut self) {
         self.pollers.clear();
+        self.keepers = None;
+    }
+
+    /// Reads the Secrets that pages need, from now on.
+    pub(super) fn keep_credentials(&mut self, client: &Client, namespace: &str) {
+        let pages = &self.pages;
+        self.keepers.get_or_insert_with(|| {
+            let keeper = |page: &Page| {
+                credentials::keep(
+                    Arc::clone(page.access.as_ref()?),
+                    &page.declared,
+                    client.clone(),
+                    namespace,
+                )
+            };
+            pages.iter().filter_map(keeper).collect()
+        });
     }
 
     /// One poller per page of every ready pod of ours.
@@ -71,8 +95,9 @@ impl Polling {
                     continue;
                 }
                 let endpoint = Endpoint {
-                    address: (address, page.port.of(&member.entry.pod)).into(),
+                    host: Host::Address((address, page.port.of(&member.entry.pod)).into()),
                     path: page.path.of(&member.entry.pod),
+                    access: page.access.clone(),
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
@@ -91,19 +116,22 @@ impl Polling {
 
 impl Active {
     /// Takes the outcome of a poll. Whether it brought a reading.
-    pub(crate) fn record(&mut self, uid: PodUid, page: PageId, outcome: Outcome, clock: &Clock) -> bool {
-        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(page)) else {
+    pub(crate) fn record(&mut self, uid: PodUid, id: PageId, outcome: Outcome, clock: &Clock) -> bool {
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(id)) else {
             return false;
         };
         // A page that was under way while the ready pods changed is of before the change.
         let taken = clock.at(outcome.asked);
         match outcome.values {
             Err(error) => {
-                member.silence = Some(error.to_string());
+                member.silence = Some((id, error.to_string()));
                 false
             }
             Ok(values) => {
-                member.silence = None;
+                // Another page of the pod may be silent still.
+                if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|(of, _)| *of == id) {
+                    member.silence = outcome.missing.map(|missing| (id, missing));
+                }
                 let pairs = page.signals.iter().zip(values);
                 pairs.fold(false, |any, (&signal, value)| {
                     let recorded = value.is_some_and(|value| {
@@ -128,7 +156,9 @@ fn pages(sources: &[Source]) -> Vec<Page> {
     let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
     for (signal, source) in (0..).zip(sources) {
         let Source::Pod(source) = source else { continue };
-        let same = |(known, _): &&mut (&PodSource, _)| known.port == source.port && known.path == source.path;
+        let same = |(known, _): &&mut (&PodSource, _)| {
+            (known.port, &known.path, &known.access) == (source.port, &source.path, &source.access)
+        };
         match grouped.iter_mut().find(same) {
             Some((_, signals)) => signals.push(signal),
             None => grouped.push((source, vec![signal])),
@@ -136,13 +166,15 @@ fn pages(sources: &[Source]) -> Vec<Page> {
     }
     let metric = |signal: &u8| match &sources[usize::from(*signal)] {
         Source::Pod(source) => Some(source.metric.clone()),
-        Source::Unsupported(_) => None,
+        _ => None,
     };
     let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
         port: source.port,
         path: source.path.clone(),
         wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
         signals,
+        access: credentials::access(&source.access),
+        declared: source.access.clone(),
     };
     grouped.into_iter().map(page).collect()
 }
