@@ -31,10 +31,8 @@ use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
 use holding::Holding;
 use polling::Polling;
-pub(crate) use polling::{PageId, Sink};
+pub(crate) use polling::{PageId, Silence, Sink};
 use sources::Sourcing;
-#[cfg(test)]
-pub(crate) use sources::Values;
 pub(crate) use sources::{RequestId, SourceOutcome, SourceReader};
 pub(crate) use writing::ScaleRequest;
 use writing::Writing;
@@ -110,7 +108,7 @@ pub(crate) struct Member {
     pub(crate) entry: PodEntry,
     pub(crate) membership: Membership,
     /// Why the last poll gave nothing, or not everything, and of which page.
-    pub(crate) silence: Option<(PageId, String)>,
+    pub(crate) silence: Option<Silence>,
 }
 
 impl Member {
@@ -207,8 +205,8 @@ impl Active {
                 .zip(after)
                 .all(|(before, after)| after.is_same(&before.metric, &before.read_from));
         if resolved.sources != self.resolved.sources || !unmoved {
-            self.polling.replace(&resolved.sources);
-            self.sourcing.replace(&resolved.sources);
+            self.polling.read_from(&resolved.sources);
+            self.sourcing.read_from(&resolved.sources);
             self.readings = Readings::default();
             self.memory.listen_anew();
             self.outages.forget();
@@ -269,15 +267,12 @@ impl Active {
         }
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
-        match sink {
-            Some(sink) => {
-                self.polling.sync(&self.members, key, sink);
-                self.sync_sources(key);
-            }
-            None => {
-                self.polling.stop();
-                self.sourcing.stop();
-            }
+        if let Some(sink) = sink {
+            self.polling.sync(&self.members, key, sink);
+            self.sync_sources(key);
+        } else {
+            self.polling.stop();
+            self.sourcing.stop();
         }
     }
 
@@ -353,7 +348,7 @@ impl Active {
             elsewhere = elsewhere.or(self.sourcing.problem(signal));
         }
         let silent = |member: &Member| {
-            let (_, why) = member.silence.as_ref()?;
+            let why = &member.silence.as_ref()?.why;
             member.entry.is_ready().then(|| format!(" (pod {}: {why})", member.entry.name()))
         };
         let pod = if of_pods { self.members.values().find_map(silent) } else { None };

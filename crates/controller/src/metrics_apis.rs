@@ -91,7 +91,7 @@ struct ExternalMetricValue {
 }
 
 impl Query {
-    pub(crate) fn group(&self) -> &'static str {
+    fn group(&self) -> &'static str {
         match self {
             Self::Resources(_) => "metrics.k8s.io",
             Self::Custom(_) => "custom.metrics.k8s.io",
@@ -106,6 +106,11 @@ impl Query {
             Self::Custom(_) => "a custom metrics adapter, for example prometheus-adapter",
             Self::External(_) => "an external metrics adapter, for example KEDA",
         }
+    }
+
+    /// No answer in time. Also what an API whose server is away comes to: the client repeats the request meanwhile.
+    pub(crate) fn late(&self, limit: Duration) -> String {
+        format!("{} does not answer within {} s; look after {}", self.group(), limit.as_secs(), self.server())
     }
 
     /// The resource, as a rule of a role names it.
@@ -147,7 +152,7 @@ impl Query {
             }
             Self::External(metric) => {
                 let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}");
-                get(client, &path).await.map(|list| of_fleet(metric, list))
+                get(client, &path).await.map(|list| of_fleet(metric, &list))
             }
         };
         match asked {
@@ -253,7 +258,7 @@ fn nonsense(which: &str, value: &str) -> String {
 }
 
 /// The items are added up; none is not 0.
-fn of_fleet(metric: &str, list: List<ExternalMetricValue>) -> Result<Answer, String> {
+fn of_fleet(metric: &str, list: &List<ExternalMetricValue>) -> Result<Answer, String> {
     let taken = list.items.iter().map(|item| item.timestamp).min();
     let taken = taken.ok_or_else(|| format!("external.metrics.k8s.io has no value of {metric} now"))?;
     let value = list.items.iter().try_fold(0.0, |sum, item| {

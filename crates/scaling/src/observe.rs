@@ -207,18 +207,15 @@ impl Tally {
         if pods == 0 {
             return tally;
         }
-        match newest.filter(|reading| now - reading.received <= signal.pace.fresh_span) {
-            Some(reading) => {
-                tally.fresh = pods;
-                tally.fresh_sum = reading.value * f64::from(pods);
-                tally.oldest_fresh = Some(reading.received);
-                tally.tells_since = Some(reading.since);
-            }
-            None => {
-                let heard = newest.map_or(observed_since, |reading| reading.received.max(observed_since));
-                let late = now - heard > signal.pace.fresh_span;
-                *(if late { &mut tally.silent } else { &mut tally.pending }) = pods;
-            }
+        if let Some(reading) = newest.filter(|reading| now - reading.received <= signal.pace.fresh_span) {
+            tally.fresh = pods;
+            tally.fresh_sum = reading.value * f64::from(pods);
+            tally.oldest_fresh = Some(reading.received);
+            tally.tells_since = Some(reading.since);
+        } else {
+            let heard = newest.map_or(observed_since, |reading| reading.received.max(observed_since));
+            let late = now - heard > signal.pace.fresh_span;
+            *(if late { &mut tally.silent } else { &mut tally.pending }) = pods;
         }
         tally
     }

@@ -1,5 +1,7 @@
 //! Signals that are not read from the pods: totals of the fleet, means over its pods, and sources that are slow.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -84,7 +84,10 @@ impl Access {
         }
         state.generation += 1;
         let generation = state.generation;
-        let session = credentials.clone().and_then(|given| session(&self.options, given, generation));
+        let session = match &credentials {
+            Ok(given) => session(&self.options, given, generation),
+            Err(problem) => Err(problem.clone()),
+        };
         state.session = session;
         state.provided = Some(credentials);
     }
@@ -115,7 +118,7 @@ impl Access {
     }
 }
 
-fn session(options: &TlsOptions, given: Credentials, generation: u64) -> Result<Session, String> {
+fn session(options: &TlsOptions, given: &Credentials, generation: u64) -> Result<Session, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

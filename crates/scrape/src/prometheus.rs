@@ -52,7 +52,7 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len() * 2), |mut encoded, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             // A String can always be written to.
             _ => drop(write!(encoded, "%{byte:02X}")),

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
 use windlass_metrics::Wanted;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Access, Endpoint, Host, Outcome, Poller, Schedule};
+use windlass_scrape::{Access, Endpoint, Host, Outcome, Poller, Schedule, ScrapeError};
 
 use super::{Active, Key, Member};
 use crate::clock::Clock;
@@ -28,6 +28,30 @@ impl PageId {
     /// The first page of a new autoscaler.
     #[cfg(test)]
     pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
+}
+
+/// Why the last poll of a pod gave nothing, or not everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Silence {
+    page: PageId,
+    pub(crate) why: String,
+    /// Whose turn it is: a bit for each of credentials, TLS and the metric's name; none for an engine that does not answer.
+    lasting: u8,
+}
+
+impl Silence {
+    fn of(page: PageId, error: &ScrapeError) -> Self {
+        let lasting = match error.class() {
+            "credentials" => 1,
+            "tls" => 2,
+            _ => 0,
+        };
+        Self { page, why: error.to_string(), lasting }
+    }
+
+    fn missing(page: PageId, why: String) -> Self {
+        Self { page, why, lasting: 4 }
+    }
 }
 
 /// Signals that are read from the same page.
@@ -57,7 +81,7 @@ impl Polling {
     }
 
     /// Reads other pages from now on.
-    pub(super) fn replace(&mut self, sources: &[Source]) {
+    pub(super) fn read_from(&mut self, sources: &[Source]) {
         self.stop();
         self.pages = pages(sources);
         self.version += 1;
@@ -124,13 +148,14 @@ impl Active {
         let taken = clock.at(outcome.asked);
         match outcome.values {
             Err(error) => {
-                member.silence = Some((id, error.to_string()));
+                member.silence = Some(Silence::of(id, &error));
                 false
             }
             Ok(values) => {
                 // Another page of the pod may be silent still.
-                if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|(of, _)| *of == id) {
-                    member.silence = outcome.missing.map(|missing| (id, missing));
+                if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|known| known.page == id)
+                {
+                    member.silence = outcome.missing.map(|missing| Silence::missing(id, missing));
                 }
                 let pairs = page.signals.iter().zip(values);
                 pairs.fold(false, |any, (&signal, value)| {
@@ -142,6 +167,13 @@ impl Active {
                 })
             }
         }
+    }
+
+    /// What ails pods' pages until somebody does something about it. An engine that does not answer in one way or another
+    /// is not among it: that may change every second.
+    pub(crate) fn lasting_silence(&self) -> u8 {
+        let silences = self.members.values().filter_map(|member| member.silence.as_ref());
+        silences.fold(0, |all, silence| all | silence.lasting)
     }
 
     /// How many pages are polled.

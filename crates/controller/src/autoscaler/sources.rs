@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::credentials;
 use crate::metrics_apis::{Answer, OfPod, Query};
 
-/// Requests of all targets under way at most: a start with thousands of them must not be a storm.
+/// Requests of all targets under way at one metrics API at most: a start with thousands of them must not be a storm.
 const AT_A_TIME: usize = 32;
 
 /// Where outcomes go.
@@ -29,12 +29,13 @@ pub(crate) type SourceSink = Arc<dyn Fn(&Key, RequestId, SourceOutcome) + Send +
 pub(crate) struct SourceReader {
     pub(crate) client: Client,
     sink: SourceSink,
-    turns: Arc<Semaphore>,
+    /// Of each API its own: one that hangs keeps nobody from asking another.
+    turns: [Arc<Semaphore>; 3],
 }
 
 impl SourceReader {
     pub(crate) fn new(client: Client, sink: SourceSink) -> Self {
-        Self { client, sink, turns: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self { client, sink, turns: std::array::from_fn(|_| Arc::new(Semaphore::new(AT_A_TIME))) }
     }
 }
 
@@ -43,12 +44,6 @@ impl SourceReader {
 pub(crate) struct RequestId {
     version: u32,
     index: usize,
-}
-
-impl RequestId {
-    /// The first request of a new autoscaler.
-    #[cfg(test)]
-    pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
 }
 
 /// What one poll gave.
@@ -94,6 +89,16 @@ impl RequestKind {
         }
     }
 
+    /// Whose turns are waited for; servers of a target's own are asked at once.
+    fn turns<'a>(&self, reader: &'a SourceReader) -> Option<&'a Semaphore> {
+        let Self::Api(query) = self else { return None };
+        Some(match query {
+            Query::Resources(_) => &reader.turns[0],
+            Query::Custom(_) => &reader.turns[1],
+            Query::External(_) => &reader.turns[2],
+        })
+    }
+
     /// Of pods, and so of no use while none is ready.
     fn of_pods(&self) -> bool {
         matches!(self, Self::Api(Query::Resources(_) | Query::Custom(_)))
@@ -133,7 +138,7 @@ impl Sourcing {
     }
 
     /// Makes other requests from now on.
-    pub(super) fn replace(&mut self, sources: &[Source]) {
+    pub(super) fn read_from(&mut self, sources: &[Source]) {
         self.set(sources);
         self.version += 1;
     }
@@ -199,7 +204,10 @@ impl Poll {
             let began = tokio::time::Instant::now();
             let outcome = {
                 // Never closed; without a permit the request would be made all the same.
-                let _permit = self.reader.turns.acquire().await;
+                let _permit = match self.kind.turns(&self.reader) {
+                    Some(turns) => turns.acquire().await.ok(),
+                    None => None,
+                };
                 asker.ask(&self).await
             };
             (self.reader.sink)(&self.key, self.id, outcome);
@@ -228,13 +236,16 @@ impl Asker {
         match &poll.kind {
             RequestKind::Api(query) => Self::Api(query.clone()),
             RequestKind::Page { source, metrics } => {
-                let (endpoint, _keeper) = reach(&source.address, &source.path, &source.access);
+                let (endpoint, keeper) = reach(&source.address, &source.path, &source.access);
                 let page = PolledPod::new(endpoint, interval, Arc::new(Wanted::new(metrics)));
-                Self::Page { page, _keeper }
+                Self::Page { page, _keeper: keeper }
             }
             RequestKind::Prometheus(source) => {
-                let (endpoint, _keeper) = reach(&source.address, &source.path, &source.access);
-                Self::Prometheus { query: InstantQuery::new(&endpoint, &source.query, interval), _keeper }
+                let (endpoint, keeper) = reach(&source.address, &source.path, &source.access);
+                Self::Prometheus {
+                    query: InstantQuery::new(&endpoint, &source.query, interval),
+                    _keeper: keeper,
+                }
             }
         }
     }
@@ -246,7 +257,7 @@ impl Asker {
                 let asked = tokio::time::Instant::now();
                 let ask = query.ask(&poll.reader.client, &poll.key.namespace, &poll.selector);
                 let limit = deadline(poll.schedule.interval);
-                let late = |_| Err(format!("{} does not answer within {} s", query.group(), limit.as_secs()));
+                let late = |_| Err(query.late(limit));
                 let answer = tokio::time::timeout(limit, ask).await.unwrap_or_else(late);
                 SourceOutcome { asked, source, read: answer.map(Values::Api) }
             }
@@ -326,9 +337,10 @@ impl Active {
             return (false, Some(format!("the value is {value}, which is no reading")));
         }
         let at = clock.of_wall(taken);
-        let any = signals
-            .iter()
-            .fold(false, |any, &signal| self.readings.record_fleet(signal, value, at, at) || any);
+        let mut any = false;
+        for &signal in signals {
+            any |= self.readings.record_fleet(signal, value, at, at);
+        }
         (any, self.outdated(signals, at, taken, clock.now()))
     }
 

@@ -67,7 +67,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     active.in_force.as_ref().map(|bounds| (&bounds.schedule, bounds.next_transition)).hash(hasher);
     active.held().hash(hasher);
     (&active.write_problem, &active.warnings, &active.quarantine, unverified(active)).hash(hasher);
-    active.source_problems().hash(hasher);
+    (active.source_problems(), active.lasting_silence()).hash(hasher);
 }
 
 impl Target {

@@ -13,4 +13,5 @@ mod load;
 mod observability;
 mod requests;
 mod schedules;
+mod sources;
 mod walkthrough;
