@@ -130,6 +130,11 @@ impl Default for Journal {
         for why in ["invalid", "unreadable"] {
             drop(journal.rejected_objects.get_or_create(&WhyLabel { why }));
         }
+        for source in ["resource", "custom", "external", "endpoint", "prometheus"] {
+            for outcome in ["ok", "failed"] {
+                drop(journal.source_polls.get_or_create(&SourceLabels { source, outcome }));
+            }
+        }
         for outcome in ["written", "failed"] {
             drop(journal.statuses.get_or_create(&OutcomeLabel { outcome }));
         }
