@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_scaling::{
-    Basis, Decision, Instant, LoweringOff, Policy, Proposal, Reason, SignalPolicy, Step, Strategy,
+    Basis, Decision, Instant, LoweringOff, Pace, Policy, Proposal, Reason, SignalPolicy, Step, Strategy,
 };
 
 use crate::go;
@@ -143,7 +143,10 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
         (Basis::Stable { mean }, _) => format!(
             "{name} asks for {replicas}: {} on average over {}, target {target} per replica",
             number(mean),
-            written(policy.longest_window())
+            written(
+                signal(policy, proposal.signal)
+                    .map_or(policy.longest_window(), |signal| { signal.window(policy.longest_window()) })
+            )
         ),
         (Basis::Panic { value, since }, _) => format!(
             "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
@@ -185,10 +188,13 @@ fn lowering_off(why: LoweringOff, policy: &Policy, now: Instant) -> String {
         LoweringOff::Thin { signal, fresh, ready } => {
             format!("{} silent on {} of {ready} pods", name(policy, signal), ready.saturating_sub(fresh))
         }
-        LoweringOff::NoRound { signal } => format!(
+        LoweringOff::NoRound { signal: at } => format!(
             "no reading of {} from every ready pod within {}",
-            name(policy, signal),
-            written(policy.fresh_span())
+            name(policy, at),
+            written(
+                signal(policy, at)
+                    .map_or_else(|| Pace::default().fresh_span, |signal| signal.pace.fresh_span)
+            )
         ),
         LoweringOff::Rollout => "a rollout is under way".to_owned(),
         LoweringOff::WindowNotFull { signal, remaining } => format!(

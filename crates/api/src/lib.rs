@@ -30,11 +30,14 @@ mod warning;
 
 pub use holds::{Override, held};
 pub use podautoscaler::{
-    MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SubTargetSelector,
+    MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SecretKey,
+    SubTargetSelector, Tls,
 };
 pub use resolve::{Resolved, resolve};
 pub use settings::{Origin, Setting, precedence_table};
-pub use source::{PathRule, PodSource, PortRule, Source};
+pub use source::{
+    Access, Address, EndpointSource, PathRule, PodSource, PortRule, PrometheusSource, Resource, Source,
+};
 pub use status::PodAutoscalerStatus;
 pub use target::{Part, TargetRef};
 pub use validate::SpecError;

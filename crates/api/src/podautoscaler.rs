@@ -62,6 +62,18 @@ const RESOURCE_WITHOUT_ADDRESS: &str = "!has(self.metricSourceType) || self.metr
 const ENDPOINT_COMPLETE: &str = "!has(self.metricSourceType) || \
      !(self.metricSourceType in ['external', 'domain']) || !has(self.endpoint) || self.endpoint == '' || \
      (has(self.protocolType) && has(self.path) && self.path != '')";
+const PROMETHEUS_COMPLETE: &str = "!has(self.metricSourceType) || self.metricSourceType != 'prometheus' || \
+     (has(self.endpoint) && self.endpoint != '' && has(self.query) && self.query != '')";
+/// https is written in protocolType, or at the head of an endpoint.
+const TLS_SPOKEN: &str = "!(has(self.tls) || has(self.bearerTokenSecret)) || \
+     (has(self.protocolType) && self.protocolType == 'https' && \
+      !(has(self.endpoint) && self.endpoint.startsWith('http://'))) || \
+     (has(self.endpoint) && self.endpoint.startsWith('https://'))";
+const TOKEN_OVER_VERIFIED_TLS: &str = "!has(self.bearerTokenSecret) || !has(self.tls) || \
+     !has(self.tls.insecureSkipVerify) || !self.tls.insecureSkipVerify";
+const AGGREGATION_APPLIES: &str = "!has(self.aggregation) || (has(self.metricSourceType) && \
+     self.metricSourceType in ['external', 'domain', 'prometheus'])";
+const ONE_CA: &str = "!has(self.caBundle) || !has(self.caBundleSecret)";
 const VALID_PORT: &str =
     "self == '' || (self.matches('^[0-9]{1,5}$') && int(self) >= 1 && int(self) <= 65535)";
 /// Quadratic in at most 100 names.
@@ -288,7 +300,11 @@ pub struct Schedule {
     validation = Rule::new(POD_COMPLETE).message(rules::POD_INCOMPLETE),
     validation = Rule::new(RESOURCE_KNOWN).message(rules::RESOURCE_METRIC),
     validation = Rule::new(RESOURCE_WITHOUT_ADDRESS).message(rules::RESOURCE_ADDRESS),
-    validation = Rule::new(ENDPOINT_COMPLETE).message(rules::ENDPOINT_INCOMPLETE)
+    validation = Rule::new(ENDPOINT_COMPLETE).message(rules::ENDPOINT_INCOMPLETE),
+    validation = Rule::new(PROMETHEUS_COMPLETE).message(rules::PROMETHEUS_INCOMPLETE),
+    validation = Rule::new(TLS_SPOKEN).message(rules::TLS_WITHOUT_HTTPS),
+    validation = Rule::new(TOKEN_OVER_VERIFIED_TLS).message(rules::TOKEN_UNVERIFIED),
+    validation = Rule::new(AGGREGATION_APPLIES).message(rules::AGGREGATION)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MetricSource {
@@ -329,6 +345,24 @@ pub struct MetricSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_value: Option<String>,
 
+    /// PromQL of an instant query that gives one number; for metricSourceType prometheus.
+    #[schemars(length(max = 4096))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+
+    /// Whether a value of external, domain or prometheus is the fleet's total (the default) or a mean per ready pod.
+    #[schemars(extend("enum" = ["total", "perPod"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<String>,
+
+    /// Whom to trust, for protocolType https; the system's authorities and the host's own name when omitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
+    /// A bearer token, sent over verified TLS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_token_secret: Option<SecretKey>,
+
     /// Name of the metric in the shape of v0.1; targetMetric replaces it.
     #[schemars(length(max = 256))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -337,4 +371,47 @@ pub struct MetricSource {
     /// Fields this version does not know; kept, so that what is ignored can be named.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Value>,
+}
+
+/// Whom to trust.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new(ONE_CA).message(rules::TWO_CA_BUNDLES))]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Certificates of the authorities to trust, PEM, one after the other.
+    #[schemars(length(max = 65536))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+
+    /// The same from a Secret, read again when it may have changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_secret: Option<SecretKey>,
+
+    /// The name the certificate must be for; the host that is connected to when omitted.
+    #[schemars(length(max = 253))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+
+    /// Take any certificate. Never together with a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_verify: Option<bool>,
+}
+
+/// A key of a Secret in the object's own namespace.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Key in it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+impl std::fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key {} of Secret {}", self.key, self.name)
+    }
 }

@@ -17,9 +17,6 @@ use crate::target::TargetRef;
 use crate::validate::{self, SpecError};
 use crate::warning::{self, Warning};
 
-/// The pace of readings, of every dialect.
-const BASE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// An object that can be acted upon.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
@@ -122,7 +119,6 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
             up_window: settings.span(Id::UpWindow),
             down_window: settings.span(Id::DownWindow),
             activation_scale: settings.count(Id::ActivationScale),
-            base_interval: BASE_INTERVAL,
             hold: holds.hold,
         },
         hpa: is_hpa.then_some(metrics),

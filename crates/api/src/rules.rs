@@ -56,6 +56,23 @@ pub const RESOURCE_ADDRESS: &str =
     "metricSourceType resource takes no port, path, endpoint or protocolType; remove them";
 /// An external endpoint without protocol or path.
 pub const ENDPOINT_INCOMPLETE: &str = "an external endpoint needs protocolType and path";
+/// A Prometheus that is not named, or not asked anything.
+pub const PROMETHEUS_INCOMPLETE: &str = "metricSourceType prometheus needs endpoint and query";
+/// What only TLS can protect, or be told, where there is none.
+pub const TLS_WITHOUT_HTTPS: &str = "tls and bearerTokenSecret need protocolType https";
+/// A token that anybody could take.
+pub const TOKEN_UNVERIFIED: &str =
+    "a bearer token is sent over verified TLS only: remove insecureSkipVerify or bearerTokenSecret";
+/// Nothing is aggregated there.
+pub const AGGREGATION: &str =
+    "aggregation is total or perPod, and applies to metricSourceType external, domain and prometheus";
+/// Two places for one thing.
+pub const TWO_CA_BUNDLES: &str = "tls takes caBundle or caBundleSecret, not both";
+/// Nobody could be connected to. The API server does not look.
+pub const ENDPOINT: &str = "endpoint must be host or host:port, with http:// or https:// before it if at all";
+/// Credentials for an API that is asked as the controller.
+pub const CLUSTER_API: &str = "the cluster's own metrics APIs are asked with the controller's own credentials; \
+     remove tls and bearerTokenSecret";
 /// No entries, or too many.
 pub const SCHEDULES: &str = "schedules must have at least 1 entry and at most 100; leave it out for none";
 /// A name that is none. The API server says so by the schema's pattern.

@@ -4,14 +4,16 @@ use std::sync::LazyLock;
 
 use windlass_metrics::catalogue::SeriesType;
 use windlass_metrics::{Catalogue, Kind, Metric, ResolveError};
-use windlass_scaling::SignalPolicy;
+use windlass_scaling::{Scope, SignalPolicy};
 
 use crate::podautoscaler::{MetricSource, PodAutoscalerSpec};
-use crate::quantity;
 use crate::settings::{Origin, Setting};
-use crate::source::{self, PathRule, PodSource, PortRule, Source};
+use crate::source::{
+    self, Access, Address, EndpointSource, PathRule, PodSource, PortRule, PrometheusSource, Resource, Source,
+};
 use crate::validate::{SpecError, set};
 use crate::warning::{self, Warning};
+use crate::{quantity, rules};
 
 /// One signal: what is wanted of it, where it is read, and where its target is written.
 pub(crate) struct Signal {
@@ -76,15 +78,8 @@ fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) 
 
 fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecError>) -> Option<Signal> {
     warning::of_unknown_fields(&entry.path, &entry.wire.unknown, warnings);
-    let (source, kind, full_scale, backlog) = match read_from(entry, warnings) {
-        Ok(Read::Pods(source)) => {
-            note_reading(entry, &source.metric, warnings);
-            let Metric { kind, full_scale, backlog, .. } = source.metric;
-            (Source::Pod(source), kind, full_scale, backlog)
-        }
-        Ok(Read::Nowhere { why, kind }) => {
-            (Source::Unsupported(format!("{}: {why}", entry.path)), kind, None, false)
-        }
+    let Read { source, kind, full_scale, backlog } = match read_from(entry, warnings) {
+        Ok(read) => read,
         Err(error) => {
             errors.push(error);
             return None;
@@ -106,7 +101,15 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
         _ => written,
     };
     Some(Signal {
-        policy: SignalPolicy { metric: entry.metric.to_owned(), kind, target, backlog },
+        policy: SignalPolicy {
+            metric: entry.metric.to_owned(),
+            read_from: source.to_string(),
+            kind,
+            target,
+            backlog,
+            scope: scope(entry, &source),
+            pace: source.pace(),
+        },
         source,
         target: Setting {
             name: format!("target of {}", entry.metric),
@@ -116,63 +119,176 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
     })
 }
 
-enum Read {
-    Pods(PodSource),
-    Nowhere { why: String, kind: Kind },
+/// Where a signal is read, and what is known of the metric.
+struct Read {
+    source: Source,
+    kind: Kind,
+    full_scale: Option<f64>,
+    backlog: bool,
+}
+
+impl Read {
+    /// A source that says nothing of what its values are.
+    fn of(source: Source, kind: Kind) -> Self {
+        Self { source, kind, full_scale: None, backlog: false }
+    }
+}
+
+/// What one reading stands for.
+fn scope(entry: &Entry<'_>, source: &Source) -> Scope {
+    match source {
+        Source::External(_) | Source::Endpoint(_) | Source::Prometheus(_) if per_pod(entry) => Scope::PodMean,
+        Source::External(_) | Source::Endpoint(_) | Source::Prometheus(_) => Scope::Fleet,
+        Source::Pod(_) | Source::Resource(_) | Source::Custom(_) | Source::Unsupported(_) => Scope::Pod,
+    }
+}
+
+fn per_pod(entry: &Entry<'_>) -> bool {
+    entry.wire.aggregation.as_deref() == Some("perPod")
+}
+
+/// A total is additive, whatever it is of; a mean over pods is what the catalogue says.
+fn kind_elsewhere(entry: &Entry<'_>) -> Kind {
+    if !per_pod(entry) {
+        return Kind::Additive;
+    }
+    match Catalogue::builtin().resolve(entry.metric) {
+        Ok(metric) => metric.kind,
+        Err(ResolveError::Histogram { .. }) => Kind::Latency,
+        Err(ResolveError::NotAName(_)) => Kind::Additive,
+    }
 }
 
 fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
     let endpoint = set(entry.wire.endpoint.as_ref());
-    let not_yet = |what: &str| {
-        let metric = entry.metric;
-        let why = format!(
-            "{what} is not supported yet, so {metric} has no reading and nothing is lowered; use metricSourceType pod"
-        );
-        Ok(Read::Nowhere { why, kind: Kind::Additive })
-    };
     match (entry.source_type, endpoint) {
-        (Some("resource"), _) => {
-            warnings.push(Warning::new(
-                &entry.value_path,
-                format!(
-                    "a bare {} target means {} under KPA and APA, {} under HPA",
-                    entry.metric,
-                    if entry.metric == "cpu" { "millicores" } else { "bytes" },
-                    if entry.metric == "cpu" { "percent of the request" } else { "MiB" },
-                ),
-            ));
-            return not_yet("metricSourceType resource");
+        (Some("resource"), _) => Ok(Read::of(Source::Resource(resource(entry, warnings)), Kind::Additive)),
+        (Some("custom"), _) => Ok(Read::of(Source::Custom(api_metric(entry)?), Kind::Additive)),
+        (Some("external" | "domain"), None) => {
+            Ok(Read::of(Source::External(api_metric(entry)?), kind_elsewhere(entry)))
         }
-        (Some(other), _) if other != "pod" => return not_yet(&format!("metricSourceType {other}")),
-        (None, Some(endpoint)) => return not_yet(&format!("reading from endpoint {endpoint}")),
-        (_, Some(endpoint)) => warnings.push(Warning::new(
+        (Some("prometheus"), Some(endpoint)) => {
+            let source = PrometheusSource {
+                query: set(entry.wire.query.as_ref()).unwrap_or(entry.metric).to_owned(),
+                address: address(entry, endpoint)?,
+                path: source::rooted(set(entry.wire.path.as_ref()).unwrap_or_default()),
+                access: access(entry),
+            };
+            Ok(Read::of(Source::Prometheus(source), kind_elsewhere(entry)))
+        }
+        (Some("external" | "domain") | None, Some(endpoint)) => from_endpoint(entry, endpoint, warnings),
+        _ => from_pods(entry, warnings),
+    }
+}
+
+fn resource(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Resource {
+    let cpu = entry.metric.eq_ignore_ascii_case("cpu");
+    warnings.push(Warning::new(
+        &entry.value_path,
+        format!(
+            "a bare {} target means {} under KPA and APA, {} under HPA",
+            entry.metric,
+            if cpu { "millicores" } else { "bytes" },
+            if cpu { "percent of the request" } else { "MiB" },
+        ),
+    ));
+    if cpu { Resource::Cpu } else { Resource::Memory }
+}
+
+/// A metric's name as it stands in the path of an API.
+fn api_metric(entry: &Entry<'_>) -> Result<String, SpecError> {
+    let stands = entry.metric.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
+    if stands {
+        return Ok(entry.metric.to_owned());
+    }
+    Err(SpecError::Metrics(format!(
+        "{}: \"{}\" cannot be a metric of a metrics API: only letters, digits and -._: can",
+        entry.path, entry.metric
+    )))
+}
+
+fn address(entry: &Entry<'_>, endpoint: &str) -> Result<Address, SpecError> {
+    let protocol = set(entry.wire.protocol_type.as_ref());
+    let port = set(entry.wire.port.as_ref()).and_then(source::parse_port);
+    Address::parse(protocol, endpoint, port)
+        .ok_or_else(|| SpecError::Metrics(format!("{}: {}", entry.path, rules::ENDPOINT)))
+}
+
+fn access(entry: &Entry<'_>) -> Access {
+    let (tls, token) = (entry.wire.tls.as_ref(), entry.wire.bearer_token_secret.clone());
+    let endpoint = set(entry.wire.endpoint.as_ref()).filter(|_| entry.source_type != Some("pod"));
+    let scheme = endpoint.and_then(|endpoint| endpoint.split_once("://")).map(|(scheme, _)| scheme);
+    let https = scheme.or(set(entry.wire.protocol_type.as_ref())) == Some("https");
+    Access {
+        https,
+        ca_bundle: tls.and_then(|tls| tls.ca_bundle.clone()),
+        ca_bundle_secret: tls.and_then(|tls| tls.ca_bundle_secret.clone()),
+        server_name: tls.and_then(|tls| tls.server_name.clone()).filter(|name| !name.is_empty()),
+        skip_verify: tls.and_then(|tls| tls.insecure_skip_verify).unwrap_or_default(),
+        strict: tls.is_some() || token.is_some(),
+        token,
+    }
+}
+
+fn from_endpoint(entry: &Entry<'_>, endpoint: &str, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
+    let metric = match metric(entry)? {
+        Ok(metric) => metric,
+        Err(nowhere) => return Ok(nowhere),
+    };
+    note_reading(entry, &metric, warnings);
+    let source = EndpointSource {
+        address: address(entry, endpoint)?,
+        path: source::rooted(set(entry.wire.path.as_ref()).unwrap_or("/metrics")),
+        access: access(entry),
+        metric,
+    };
+    let full_scale = source.metric.full_scale.filter(|_| per_pod(entry));
+    let backlog = source.metric.backlog;
+    Ok(Read { source: Source::Endpoint(source), kind: kind_elsewhere(entry), full_scale, backlog })
+}
+
+/// What of a page is read; or that nothing can be.
+fn metric(entry: &Entry<'_>) -> Result<Result<Metric, Read>, SpecError> {
+    match Catalogue::builtin().resolve(entry.metric) {
+        Ok(metric) => Ok(Ok(metric)),
+        Err(error @ ResolveError::Histogram { .. }) => {
+            let source = Source::Unsupported(format!("{}: {error}", entry.path));
+            Ok(Err(Read::of(source, Kind::Latency)))
+        }
+        Err(error @ ResolveError::NotAName(_)) => Err(SpecError::Metrics(format!("{}: {error}", entry.path))),
+    }
+}
+
+fn from_pods(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
+    if let Some(endpoint) = set(entry.wire.endpoint.as_ref()) {
+        warnings.push(Warning::new(
             format!("{}.endpoint", entry.path),
             format!("\"{endpoint}\" is ignored: metricSourceType pod reads from the pods themselves"),
-        )),
-        (_, None) => {}
-    }
-    let metric = match Catalogue::builtin().resolve(entry.metric) {
-        Ok(metric) => metric,
-        Err(error @ ResolveError::Histogram { .. }) => {
-            return Ok(Read::Nowhere { why: error.to_string(), kind: Kind::Latency });
-        }
-        Err(error @ ResolveError::NotAName(_)) => {
-            return Err(SpecError::Metrics(format!("{}: {error}", entry.path)));
-        }
-    };
-    if entry.wire.protocol_type.as_deref() == Some("https") {
-        warnings.push(Warning::new(
-            format!("{}.protocolType", entry.path),
-            "https is not supported yet: the page is asked for over plain http, as AIBrix does",
         ));
     }
+    let metric = match metric(entry)? {
+        Ok(metric) => metric,
+        Err(nowhere) => return Ok(nowhere),
+    };
+    let access = access(entry);
+    if access.https && !access.strict {
+        warnings.push(Warning::new(
+            format!("{}.protocolType", entry.path),
+            "where a pod speaks no TLS, /metrics is read over plain http, as AIBrix does; say something in tls to \
+             have https only",
+        ));
+    }
+    note_reading(entry, &metric, warnings);
+    let Metric { kind, full_scale, backlog, .. } = metric;
     let port = set(entry.wire.port.as_ref()).and_then(source::parse_port);
     let path = set(entry.wire.path.as_ref());
-    Ok(Read::Pods(PodSource {
+    let source = PodSource {
         metric,
+        access,
         port: port.map_or(PortRule::Discover, PortRule::Fixed),
         path: path.map_or(PathRule::Discover, |path| PathRule::Fixed(source::rooted(path))),
-    }))
+    };
+    Ok(Read { source: Source::Pod(source), kind, full_scale, backlog })
 }
 
 /// Says where what is read is not what AIBrix would read.

@@ -1,7 +1,7 @@
 //! The rules of the CRD once more, for objects that another CRD of the same name let in.
 
 use crate::podautoscaler::{MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec};
-use crate::source::parse_port;
+use crate::source::{Address, parse_port};
 use crate::{quantity, rules};
 
 /// Why an object cannot be acted upon. The text says what is wrong, where, and what was found.
@@ -180,6 +180,7 @@ fn metric_source(path: &str, source: &MetricSource, errors: &mut Vec<SpecError>)
         None | Some("pod" | "custom" | "external" | "domain" | "prometheus") => {}
         Some(_) => broken(rules::SOURCE_TYPE),
     }
+    access(source, &mut broken);
     if port.is_some_and(|port| parse_port(port).is_none()) {
         broken(rules::PORT);
     }
@@ -190,6 +191,49 @@ fn metric_source(path: &str, source: &MetricSource, errors: &mut Vec<SpecError>)
         broken(rules::PROTOCOL);
     }
     target_value(&format!("{path}.targetValue"), metric, source.target_value.as_deref(), errors);
+}
+
+/// Who is asked, and with what.
+fn access(source: &MetricSource, broken: &mut impl FnMut(&str)) {
+    let source_type = source.metric_source_type.as_deref();
+    let endpoint = set(source.endpoint.as_ref());
+    if source_type == Some("prometheus") && (endpoint.is_none() || set(source.query.as_ref()).is_none()) {
+        broken(rules::PROMETHEUS_INCOMPLETE);
+    }
+    let protocol = set(source.protocol_type.as_ref());
+    if source_type != Some("pod")
+        && endpoint.is_some_and(|endpoint| Address::parse(protocol, endpoint, None).is_none())
+    {
+        broken(rules::ENDPOINT);
+    }
+    let secured = source.tls.is_some() || source.bearer_token_secret.is_some();
+    // A scheme in the endpoint is more specific; pods have no endpoint.
+    let scheme =
+        endpoint.filter(|_| source_type != Some("pod")).and_then(|endpoint| endpoint.split_once("://"));
+    let https = scheme.map_or(protocol, |(scheme, _)| Some(scheme)) == Some("https");
+    let of_cluster = match source_type {
+        Some("resource" | "custom") => true,
+        Some("external" | "domain") => endpoint.is_none(),
+        _ => false,
+    };
+    if secured && of_cluster {
+        broken(rules::CLUSTER_API);
+    } else if secured && !https {
+        broken(rules::TLS_WITHOUT_HTTPS);
+    }
+    let tls = source.tls.as_ref();
+    let skips = tls.is_some_and(|tls| tls.insecure_skip_verify == Some(true));
+    if skips && source.bearer_token_secret.is_some() {
+        broken(rules::TOKEN_UNVERIFIED);
+    }
+    if tls.is_some_and(|tls| tls.ca_bundle.is_some() && tls.ca_bundle_secret.is_some()) {
+        broken(rules::TWO_CA_BUNDLES);
+    }
+    let applies = matches!(source_type, Some("external" | "domain" | "prometheus"));
+    let known = |aggregation: &str| ["total", "perPod"].contains(&aggregation);
+    if source.aggregation.as_deref().is_some_and(|aggregation| !applies || !known(aggregation)) {
+        broken(rules::AGGREGATION);
+    }
 }
 
 fn target_value(path: &str, metric: Option<&str>, value: Option<&str>, errors: &mut Vec<SpecError>) {

@@ -50,10 +50,14 @@ fn without_settings_the_policy_is_the_default_one() {
         ],
         &[],
     );
-    assert_eq!(resolved.policy, Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10));
+    let from_pods = |mut policy: Policy| {
+        policy.signals[0].read_from = "pods http".to_owned();
+        policy
+    };
+    assert_eq!(resolved.policy, from_pods(Policy::kpa("inflight", Kind::Additive, 20.0, 1..=10)));
     assert_eq!(resolved.target.api_version, "apps/v1");
     let resolved = check(&[], APA, &["up tolerance = 0.1 (default)", "down tolerance = 0.1 (default)"], &[]);
-    assert_eq!(resolved.policy, Policy::apa("inflight", Kind::Additive, 20.0, 1..=10));
+    assert_eq!(resolved.policy, from_pods(Policy::apa("inflight", Kind::Additive, 20.0, 1..=10)));
     assert_eq!(resolved.settings.len(), 11, "nothing of KPA is among APA's settings");
 }
 
@@ -351,8 +355,8 @@ fn sources_say_where_a_signal_is_read() {
         &current("path: stats, protocolType: https"),
         &[(PortRule::Fixed(8080), "/stats")],
         &[
-            "spec.metricsSources[0].protocolType: https is not supported yet: the page is asked for over plain http, \
-             as AIBrix does",
+            "spec.metricsSources[0].protocolType: where a pod speaks no TLS, /metrics is read over plain http, as \
+             AIBrix does; say something in tls to have https only",
         ],
     );
     check(
@@ -385,24 +389,6 @@ fn what_cannot_be_read_yet_keeps_its_place_and_says_so() {
         assert_eq!(resolved.policy.signals[0].kind, kind);
         assert_eq!(resolved.warnings.len(), warnings, "{:?}", resolved.warnings);
     };
-    check(
-        "metricSourceType: external, targetMetric: load, targetValue: '1'",
-        Kind::Additive,
-        "spec.metricsSources[0]: metricSourceType external is not supported yet, so load has no reading",
-        1,
-    );
-    check(
-        "metricSourceType: resource, targetMetric: cpu, targetValue: '30'",
-        Kind::Additive,
-        "metricSourceType resource is not supported yet",
-        2,
-    );
-    check(
-        "endpoint: x, path: /y, metric: load",
-        Kind::Additive,
-        "reading from endpoint x is not supported yet",
-        0,
-    );
     check(
         "metricSourceType: pod, port: '8000', path: /metrics, targetMetric: ttft, targetValue: '0.5'",
         Kind::Latency,

@@ -18,12 +18,7 @@ use windlass_scaling::{
 const PODS: u128 = 10;
 
 fn both_signals(mut policy: Policy) -> Policy {
-    policy.signals.push(SignalPolicy {
-        metric: "kv_util".to_owned(),
-        kind: Kind::Utilisation,
-        target: 0.8,
-        backlog: false,
-    });
+    policy.signals.push(SignalPolicy::of_pods("kv_util", Kind::Utilisation, 0.8));
     policy
 }
 

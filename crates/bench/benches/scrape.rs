@@ -54,7 +54,7 @@ fn cpu() -> Duration {
 }
 
 fn polled(address: SocketAddr) -> PolledPod {
-    let endpoint = Endpoint { address, path: "/metrics".to_owned() };
+    let endpoint = Endpoint::http(address, "/metrics");
     let metric = |name| Catalogue::builtin().resolve(name).expect("a metric of the catalogue");
     PolledPod::new(endpoint, INTERVAL, Arc::new(Wanted::new(&["inflight", "kv_util"].map(metric))))
 }

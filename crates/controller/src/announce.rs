@@ -165,7 +165,10 @@ pub(crate) fn quarantined(panic: &str, held: u32) -> String {
 pub(crate) fn unavailable(change: &Change, active: &Active, clock: &Clock) -> Announcement {
     let since = since(change.ever.then_some(change.since), clock);
     let (metrics, held) = (metrics(change, active), active.facts.spec_replicas);
-    let note = format!("{metrics}: {since}, holding {held}{}", active.silence());
+    let note = format!(
+        "{metrics}: {since}, holding {held}{}",
+        active.silence(change.signals.iter().map(|signal| usize::from(*signal)))
+    );
     Announcement { type_: EventType::Warning, reason: "MetricsUnavailable", note }
 }
 

@@ -4,6 +4,7 @@ mod by_the_clock;
 mod holding;
 mod others;
 mod polling;
+mod sources;
 mod writing;
 
 use std::cell::Cell;
@@ -20,7 +21,7 @@ use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
 use windlass_api::{PodAutoscaler, Resolved, Source, TargetRef};
 use windlass_scaling::{
-    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
+    Decision, Facts, Instant, Memory, Observation, Pace, Pod, PodUid, Readings, decide, observe,
 };
 use windlass_scrape::Schedule;
 
@@ -37,7 +38,9 @@ pub(crate) use by_the_clock::look_at_schedules;
 use holding::Holding;
 use others::Others;
 use polling::Polling;
-pub(crate) use polling::{PageId, Sink};
+pub(crate) use polling::{PageId, Silence, Sink};
+use sources::Sourcing;
+pub(crate) use sources::{RequestId, SourceOutcome, SourceReader};
 pub(crate) use writing::ScaleRequest;
 use writing::Writing;
 
@@ -117,8 +120,8 @@ pub(crate) enum Membership {
 pub(crate) struct Member {
     pub(crate) entry: PodEntry,
     pub(crate) membership: Membership,
-    /// Why the last poll gave nothing.
-    pub(crate) silence: Option<String>,
+    /// Why the last poll gave nothing, or not everything, and of which page.
+    pub(crate) silence: Option<Silence>,
 }
 
 impl Member {
@@ -160,6 +163,8 @@ pub(crate) struct Active {
     readings: Readings,
     memory: Memory,
     polling: Polling,
+    sourcing: Sourcing,
+    reader: Option<SourceReader>,
     /// The last target that was known.
     target_uid: Option<String>,
     writing: Writing,
@@ -192,10 +197,9 @@ impl Active {
             ScaleProblem { reason: LOOKING_UP_TARGET, message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
-            polling: Polling::new(
-                &resolved.sources,
-                Schedule { interval: resolved.policy.base_interval, origin },
-            ),
+            polling: Polling::new(&resolved.sources, Schedule { interval: Pace::default().interval, origin }),
+            sourcing: Sourcing::new(&resolved.sources, origin),
+            reader: None,
             warnings: warnings_of(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
@@ -224,12 +228,15 @@ impl Active {
 
     /// Takes over a changed spec of the same target. What was observed of metrics that stay is kept.
     pub(crate) fn adapt(&mut self, resolved: Resolved) {
-        let index_of =
-            |metric: &str| resolved.policy.signals.iter().position(|signal| signal.metric == metric);
-        let unmoved =
-            self.resolved.policy.signals.iter().enumerate().all(|(i, s)| index_of(&s.metric) == Some(i));
+        let (before, after) = (&self.resolved.policy.signals, &resolved.policy.signals);
+        let unmoved = before.len() == after.len()
+            && before
+                .iter()
+                .zip(after)
+                .all(|(before, after)| after.is_same(&before.metric, &before.read_from));
         if resolved.sources != self.resolved.sources || !unmoved {
             self.polling.read_from(&resolved.sources);
+            self.sourcing.read_from(&resolved.sources);
             self.readings = Readings::default();
             self.memory.listen_anew();
             self.outages.forget();
@@ -297,9 +304,12 @@ impl Active {
         }
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
-        match sink {
-            Some(sink) => self.polling.sync(&self.members, key, sink),
-            None => self.polling.stop(),
+        if let Some(sink) = sink {
+            self.polling.sync(&self.members, key, sink);
+            self.sync_sources(key);
+        } else {
+            self.polling.stop();
+            self.sourcing.stop();
         }
     }
 
@@ -307,6 +317,7 @@ impl Active {
     pub(crate) fn lead(&mut self, key: &Key, sink: &Sink) {
         self.memory.listen_anew();
         self.polling.sync(&self.members, key, sink);
+        self.sync_sources(key);
     }
 
     /// Observes and decides at `now`, when the wall clock reads `wall`. The change to be written, if there is one and no
@@ -367,13 +378,24 @@ impl Active {
         }
     }
 
-    /// One silent pod with the reason, in brackets; nothing if none is known.
-    pub(crate) fn silence(&self) -> String {
+    /// Why one of `signals` has no reading, or a silent pod with the reason, in brackets; nothing if none is known.
+    pub(crate) fn silence(&self, signals: impl IntoIterator<Item = usize>) -> String {
+        let (mut elsewhere, mut of_pods) = (None, false);
+        for signal in signals {
+            of_pods |= matches!(self.resolved.sources.get(signal), Some(Source::Pod(_)) | None);
+            elsewhere = elsewhere.or(self.sourcing.problem(signal));
+        }
         let silent = |member: &Member| {
-            let why = member.silence.as_deref()?;
+            let why = &member.silence.as_ref()?.why;
             member.entry.is_ready().then(|| format!(" (pod {}: {why})", member.entry.name()))
         };
-        self.members.values().find_map(silent).unwrap_or_default()
+        let pod = if of_pods { self.members.values().find_map(silent) } else { None };
+        elsewhere.map(|why| format!(" ({why})")).or(pod).unwrap_or_default()
+    }
+
+    /// Why signals that are read elsewhere have no reading, for whoever compares.
+    pub(crate) fn source_problems(&self) -> &[Option<String>] {
+        self.sourcing.problems()
     }
 
     /// What is said of pods that another target counts, too.
@@ -446,7 +468,7 @@ fn ready(pods: &[Pod]) -> Vec<PodUid> {
 pub(crate) fn warnings_of(resolved: &Resolved) -> Option<String> {
     let unsupported = resolved.sources.iter().filter_map(|source| match source {
         Source::Unsupported(why) => Some(why.clone()),
-        Source::Pod(_) => None,
+        _ => None,
     });
     let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
     (!all.is_empty()).then(|| all.join("; "))

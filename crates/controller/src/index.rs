@@ -22,11 +22,12 @@ use windlass_scrape::Outcome;
 
 use crate::announce::{self, Announcement, Told};
 use crate::autoscaler::{
-    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, Scale, ScaleProblem, ScaleRequest, Sink,
+    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, RequestId, Scale, ScaleProblem, ScaleRequest, Sink,
+    SourceOutcome, SourceReader,
 };
 use crate::clock::Clock;
 use crate::hpa::{HpaRequest, Native, NotDecided};
-use crate::journal::{Entry, Journal, Polled, SpecInvalid};
+use crate::journal::{Entry, Journal, Polled, SourcePolled, SpecInvalid};
 use crate::pod::{ControllerRef, PodEntry};
 use crate::reads::ScaleSource;
 pub(crate) use conflicts::{Conflict, Rival, RivalKind};
@@ -94,6 +95,7 @@ pub(crate) struct Index {
     origin: tokio::time::Instant,
     phase: Phase,
     recommend_only: bool,
+    reader: Option<SourceReader>,
 }
 
 impl Index {
@@ -115,7 +117,13 @@ impl Index {
             origin: tokio::time::Instant::now(),
             phase: Phase::Following,
             recommend_only: false,
+            reader: None,
         }
+    }
+
+    /// Reads also what is not on the pods' own pages.
+    pub(crate) fn reading_by(self, reader: SourceReader) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// Makes every decision a recommendation, whatever the objects say.
@@ -189,7 +197,8 @@ impl Index {
             }
             _ => {
                 let spread = Duration::from_millis(u64::from(hash(key)) % 1000);
-                let active = Active::new(resolved, &self.clock, self.origin + spread);
+                let active =
+                    Active::new(resolved, &self.clock, self.origin + spread).reading_by(self.reader.clone());
                 Box::new(active)
             }
         });
@@ -409,6 +418,18 @@ impl Index {
             return;
         };
         if active.record(uid, page, outcome, &clock) {
+            self.decide_on(key, Some(clock.now()));
+        }
+    }
+
+    pub(crate) fn source_polled(&mut self, key: &Key, id: RequestId, outcome: SourceOutcome) {
+        let clock = self.clock;
+        SourcePolled { key, source: outcome.source, problem: outcome.read.as_ref().err() }
+            .record(&self.journal);
+        let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
+            return;
+        };
+        if active.record_source(id, outcome, &clock) {
             self.decide_on(key, Some(clock.now()));
         }
     }

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 pub(crate) use entries::{
     Decided, EventHeldBack, EventRecorded, Held, HpaNotWritten, HpaRecommended, HpaWritten, NotScaled,
     NotScaledBecause, ObjectUnreadable, OutageBegan, OutageEnded, Polled, Quarantined, Requested, Scaled,
-    SpecInvalid, StatusWritten, Verb, WatchFailed,
+    SourcePolled, SpecInvalid, StatusWritten, Verb, WatchFailed,
 };
 
 /// Something that happened.
@@ -39,6 +39,13 @@ pub(crate) struct Journal {
     outages: Family<ChangeLabel, Counter>,
     rejected_objects: Family<WhyLabel, Counter>,
     scrape_bytes: Counter,
+    source_polls: Family<SourceLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +121,7 @@ impl Default for Journal {
             outages: Family::default(),
             rejected_objects: Family::default(),
             scrape_bytes: Counter::default(),
+            source_polls: Family::default(),
         };
         // What alerts are made of must be there before it first happens.
         for change in ["began", "ended"] {
@@ -121,6 +129,11 @@ impl Default for Journal {
         }
         for why in ["invalid", "unreadable"] {
             drop(journal.rejected_objects.get_or_create(&WhyLabel { why }));
+        }
+        for source in ["resource", "custom", "external", "endpoint", "prometheus"] {
+            for outcome in ["ok", "failed"] {
+                drop(journal.source_polls.get_or_create(&SourceLabels { source, outcome }));
+            }
         }
         for outcome in ["written", "failed"] {
             drop(journal.statuses.get_or_create(&OutcomeLabel { outcome }));
@@ -148,6 +161,7 @@ impl Journal {
             outages,
             rejected_objects,
             scrape_bytes,
+            source_polls,
         } = self.clone();
         registry.register("windlass_decisions", "Decisions made", decisions);
         registry.register(
@@ -188,6 +202,11 @@ impl Journal {
             rejected_objects,
         );
         registry.register("windlass_scrape_bytes", "Bytes of complete metrics pages", scrape_bytes);
+        registry.register(
+            "windlass_source_polls",
+            "Requests to metrics APIs, endpoints and Prometheus, by type of source and outcome",
+            source_polls,
+        );
     }
 
     /// Decisions so far.

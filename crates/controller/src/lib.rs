@@ -7,11 +7,13 @@ mod admin;
 mod announce;
 mod autoscaler;
 mod clock;
+mod credentials;
 mod hpa;
 mod index;
 mod journal;
 mod leadership;
 mod lease;
+mod metrics_apis;
 mod outages;
 mod pace;
 mod pod;
@@ -93,18 +95,26 @@ pub async fn run(
     let (lead, leadership) = watch::channel(Leadership::default());
     let (requests, tasks) = mpsc::unbounded_channel();
     let shared = Arc::new_cyclic(|weak: &Weak<Shared>| {
-        let weak = weak.clone();
+        let (weak, weak_for_sources) = (weak.clone(), weak.clone());
         let sink = Arc::new(move |key: &_, uid, page, outcome| {
             if let Some(shared) = weak.upgrade() {
                 shared.index.lock().polled(key, uid, page, outcome);
             }
         });
+        let weak = weak_for_sources;
+        let source_sink = Arc::new(move |key: &_, id, outcome| {
+            if let Some(shared) = weak.upgrade() {
+                shared.index.lock().source_polled(key, id, outcome);
+            }
+        });
+        let reader = autoscaler::SourceReader::new(client.clone(), source_sink);
         // The receiver lives as long as the controller: a task that cannot be sent is of a controller that has ended.
         let ask = Box::new(move |task| drop(requests.send(task)));
         Shared {
             index: Mutex::new(
                 Index::new(clock, sink, ask, journal.clone())
                     .recommending(recommend_only)
+                    .reading_by(reader)
                     .with_hpa_sync_period(options.hpa_sync_period),
             ),
             clock,

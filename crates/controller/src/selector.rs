@@ -1,6 +1,7 @@
 //! Label selectors: the string form of `/scale`'s `status.selector`, and what a spec has.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -82,6 +83,15 @@ impl Selector {
     }
 }
 
+/// In a form that the API server reads. It has no way to say "or absent": such a requirement is left out, so that more
+/// may match.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let terms: Vec<String> = self.0.iter().filter_map(Requirement::term).collect();
+        f.write_str(&terms.join(","))
+    }
+}
+
 fn split_outside_parentheses(text: &str) -> Option<Vec<&str>> {
     let (mut terms, mut begin, mut inside) = (Vec::new(), 0, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -101,6 +111,16 @@ fn split_outside_parentheses(text: &str) -> Option<Vec<&str>> {
 }
 
 impl Requirement {
+    fn term(&self) -> Option<String> {
+        match self {
+            Self::In(key, values) => Some(format!("{key} in ({})", values.join(","))),
+            Self::NotIn(key, values) => Some(format!("{key} notin ({})", values.join(","))),
+            Self::InOrAbsent(..) => None,
+            Self::Exists(key) => Some(key.clone()),
+            Self::Absent(key) => Some(format!("!{key}")),
+        }
+    }
+
     fn parse(term: &str) -> Option<Self> {
         let term = term.trim();
         if let Some(list) = term.strip_suffix(')') {
@@ -235,6 +255,8 @@ mod tests {
             ("zone", false),
         ] {
             check(selector, &pod, Some(expect));
+            let parsed = Selector::parse(selector).unwrap();
+            assert_eq!(Selector::parse(&parsed.to_string()), Ok(parsed), "what is shown can be read");
         }
         for selector in ["", " ", "a=b,", "a in b", "a in (b", "a b", "=b", "a)b", "in (a)"] {
             check(selector, &pod, None);

@@ -8,6 +8,7 @@
 //! - [`histogram`]: what histograms observed between two readings, merged over pods; quantiles.
 //! - [`window`]: what a pod's histogram observed within the last seconds.
 //! - [`promql`]: rates as a Prometheus query has them.
+//! - [`suggest`]: what is there instead of a name that is not.
 //!
 //! One rule runs through all of it: what is missing, cut, garbled, NaN or infinite is *no reading*. It is never 0.
 
@@ -18,6 +19,7 @@ pub mod promql;
 pub mod rate;
 pub mod reading;
 pub mod selector;
+pub mod suggest;
 pub mod window;
 
 pub use catalogue::{

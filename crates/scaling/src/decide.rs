@@ -74,7 +74,7 @@ fn combine(policy: &Policy, observation: &Observation, now: Instant, decision: &
     let Some(greatest) = decision.proposals.iter().rev().max_by_key(|proposal| proposal.replicas).copied()
     else {
         let reason = match lowering_off(policy, observation, now) {
-            _ if observation.capacity.ready == 0 => Reason::NoReadyPods,
+            _ if observation.capacity.ready == 0 && nothing_to_measure(observation) => Reason::NoReadyPods,
             Some(off) => Reason::LoweringOff(off),
             None => Reason::NoProposal,
         };
@@ -89,6 +89,11 @@ fn combine(policy: &Policy, observation: &Observation, now: Instant, decision: &
         return current;
     }
     greatest.replicas
+}
+
+/// Every signal is one of pods, and none is ready.
+fn nothing_to_measure(observation: &Observation) -> bool {
+    observation.signals.iter().all(|seen| seen.health == Health::NoReadyPods)
 }
 
 /// Why nothing may be lowered now, the gravest reason first.

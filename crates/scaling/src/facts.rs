@@ -108,6 +108,11 @@ impl Facts {
         self.spec_replicas.saturating_mul(self.group())
     }
 
+    /// Pods that are ready.
+    pub(crate) fn ready(&self) -> u32 {
+        self.pods.iter().filter(|pod| matches!(pod.state, PodState::Ready { .. })).count() as u32
+    }
+
     /// Pods that are not being deleted.
     pub(crate) fn present(&self) -> u32 {
         self.pods.iter().filter(|pod| pod.state != PodState::Leaving).count() as u32
@@ -139,7 +144,7 @@ impl Facts {
     }
 }
 
-/// One value of one metric from one pod.
+/// One value of one metric, from one pod or of the whole fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// In the metric's unit: finite and not negative.
@@ -150,12 +155,15 @@ pub struct Reading {
     pub since: Instant,
 }
 
-/// The newest reading per pod and signal.
+/// The newest reading per pod and signal, and of the fleet per signal.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Readings {
-    /// Ordered by pod, then signal.
-    newest: Vec<((PodUid, u8), Reading)>,
+    /// Ordered by pod, then signal; the fleet's come first.
+    newest: Vec<(Key, Reading)>,
 }
+
+/// The pod, none for the fleet, and the signal.
+type Key = (Option<PodUid>, u8);
 
 impl Readings {
     /// Keeps the newest reading of a signal from a pod, as [`Self::record_over`] does, of a value that tells of one instant.
@@ -173,26 +181,43 @@ impl Readings {
         since: Instant,
         received: Instant,
     ) -> bool {
-        if !value.is_finite() || value < 0.0 {
+        self.keep((Some(pod), signal), Reading { value, received, since })
+    }
+
+    /// Keeps the newest reading of a signal of the whole fleet, as [`Self::record_over`] does.
+    pub fn record_fleet(&mut self, signal: u8, value: f64, since: Instant, received: Instant) -> bool {
+        self.keep((None, signal), Reading { value, received, since })
+    }
+
+    fn keep(&mut self, key: Key, reading: Reading) -> bool {
+        if !reading.value.is_finite() || reading.value < 0.0 {
             return false;
         }
-        let reading = Reading { value, received, since };
-        match self.newest.binary_search_by_key(&(pod, signal), |(key, _)| *key) {
+        match self.newest.binary_search_by_key(&key, |(key, _)| *key) {
             Ok(at) => self.newest[at].1 = reading,
-            Err(at) => self.newest.insert(at, ((pod, signal), reading)),
+            Err(at) => self.newest.insert(at, (key, reading)),
         }
         true
     }
 
     /// The newest reading of a signal from a pod, however old.
     pub fn get(&self, pod: PodUid, signal: u8) -> Option<Reading> {
-        let at = self.newest.binary_search_by_key(&(pod, signal), |(key, _)| *key).ok()?;
+        self.find((Some(pod), signal))
+    }
+
+    /// The newest reading of a signal of the whole fleet, however old.
+    pub fn fleet(&self, signal: u8) -> Option<Reading> {
+        self.find((None, signal))
+    }
+
+    fn find(&self, key: Key) -> Option<Reading> {
+        let at = self.newest.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         Some(self.newest[at].1)
     }
 
     /// Forgets the pods that `lives` denies.
     pub fn retain(&mut self, mut lives: impl FnMut(PodUid) -> bool) {
-        self.newest.retain(|((pod, _), _)| lives(*pod));
+        self.newest.retain(|((pod, _), _)| pod.is_none_or(&mut lives));
     }
 }
 

@@ -48,7 +48,8 @@ pub use memory::Memory;
 pub use numbers::significant;
 pub use observe::{Health, Observation, SignalObservation, observe};
 pub use policy::{
-    ApaPolicy, Hold, KpaPolicy, MAX_SIGNALS, Mode, Order, Policy, Scheduled, SignalPolicy, Strategy,
+    ApaPolicy, Hold, KpaPolicy, MAX_SIGNALS, Mode, Order, Pace, Policy, Scheduled, Scope, SignalPolicy,
+    Strategy,
 };
 pub use starts::Starts;
 pub use windlass_metrics::catalogue::Kind;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::decide::{Manual, Probe};
 use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
-use crate::{Instant, Policy, Strategy, kpa, significant};
+use crate::{Instant, Policy, SignalPolicy, Strategy, kpa, significant};
 
 /// Raised whenever the meaning of a field changes: a memory of another version cannot be read.
 const VERSION: u32 = 3;
@@ -43,6 +43,7 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SignalMemory {
     metric: String,
+    read_from: String,
     /// The stable window of KPA, the window of APA.
     pub(crate) window: MeanWindow,
     pub(crate) panic_window: Option<MeanWindow>,
@@ -85,21 +86,21 @@ impl Memory {
         memory
     }
 
-    /// Fits the memory to a changed policy. A signal that keeps its metric keeps what was observed of it.
+    /// Fits the memory to a changed policy. A signal that keeps its metric and the place where it is read keeps what was
+    /// observed of it; of several that are alike the first is the first.
     pub fn adapt(&mut self, policy: &Policy) {
         let mut known = std::mem::take(&mut self.signals);
         for signal in &policy.signals {
-            let kept = known.iter().position(|memory| memory.metric == signal.metric);
-            let mut memory =
-                kept.map_or_else(|| SignalMemory::new(&signal.metric), |at| known.swap_remove(at));
+            let kept = known.iter().position(|memory| signal.is_same(&memory.metric, &memory.read_from));
+            let mut memory = kept.map_or_else(|| SignalMemory::new(signal), |at| known.remove(at));
             match &policy.strategy {
                 Strategy::Kpa(kpa) => {
-                    memory.window = memory.window.resized(kpa.stable_window);
+                    memory.window = memory.window.resized(signal.window(kpa.stable_window));
                     let panic = memory.panic_window.as_ref().unwrap_or(&memory.window);
-                    memory.panic_window = Some(panic.resized(kpa.panic_window));
+                    memory.panic_window = Some(panic.resized(signal.window(kpa.panic_window)));
                 }
                 Strategy::Apa(apa) => {
-                    memory.window = memory.window.resized(apa.window);
+                    memory.window = memory.window.resized(signal.window(apa.window));
                     memory.panic_window = None;
                     memory.kpa = kpa::State::default();
                 }
@@ -135,9 +136,10 @@ fn current_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D:
 }
 
 impl SignalMemory {
-    fn new(metric: &str) -> Self {
+    fn new(signal: &SignalPolicy) -> Self {
         Self {
-            metric: metric.to_owned(),
+            metric: signal.metric.clone(),
+            read_from: signal.read_from.clone(),
             window: MeanWindow::new(std::time::Duration::from_mins(1)),
             panic_window: None,
             last_round: None,
@@ -202,8 +204,35 @@ mod tests {
         let policy = Policy::kpa("inflight", crate::Kind::Additive, 20.0, 1..=10);
         let text = serde_json::to_string(&Memory::new(&policy)).unwrap();
         assert!(serde_json::from_str::<Memory>(&text).is_ok());
-        let other = text.replacen("\"version\":3", "\"version\":1", 1);
+        let other = text.replacen("\"version\":3", "\"version\":2", 1);
         let error = serde_json::from_str::<Memory>(&other).unwrap_err().to_string();
-        assert!(error.contains("memory of version 1; this program reads version 3"), "{error}");
+        assert!(error.contains("memory of version 2; this program reads version 3"), "{error}");
+    }
+
+    /// Two sources of one metric never share a window, whatever becomes of the policy.
+    #[test]
+    fn a_signal_is_its_metric_and_where_it_is_read() {
+        let signal = |read_from: &str| SignalPolicy {
+            read_from: read_from.to_owned(),
+            ..SignalPolicy::of_pods("queue", crate::Kind::Additive, 20.0)
+        };
+        let policy_of = |places: &[&str]| Policy {
+            signals: places.iter().map(|place| signal(place)).collect(),
+            ..Policy::apa("queue", crate::Kind::Additive, 20.0, 1..=10)
+        };
+        let at = Instant::from_micros(1_000_000);
+        let mut memory = Memory::new(&policy_of(&["pods", "api", "api", "api"]));
+        let gap = std::time::Duration::from_secs(3);
+        for (signal, total) in memory.signals.iter_mut().zip([1.0, 2.0, 3.0, 4.0]) {
+            signal.record_round(at, total, gap);
+        }
+        let mut check = |places: &[&str], means: &[Option<f64>]| {
+            memory.adapt(&policy_of(places));
+            let found: Vec<_> = memory.signals.iter().map(|signal| signal.window.mean(at)).collect();
+            assert_eq!(found, means, "{places:?}");
+        };
+        check(&["api", "api", "pods", "api"], &[Some(2.0), Some(3.0), Some(1.0), Some(4.0)]);
+        check(&["api", "pods"], &[Some(2.0), Some(1.0)]);
+        check(&["elsewhere", "pods", "api"], &[None, Some(1.0), Some(2.0)]);
     }
 }

@@ -10,8 +10,8 @@ use crate::memory::SignalMemory;
 use crate::numbers::replicas_for;
 use crate::window::MeanWindow;
 use crate::{
-    Capacity, Facts, Instant, Kind, MAX_SIGNALS, Memory, PodState, Policy, Reading, Readings, SetByHand,
-    SignalPolicy, Starts, significant,
+    Capacity, Facts, Instant, Kind, MAX_SIGNALS, Memory, Pace, PodState, Policy, Reading, Readings, Scope,
+    SetByHand, SignalPolicy, Starts, significant,
 };
 
 /// A pod silent for longer than this while others report is left out, and named.
@@ -39,7 +39,7 @@ pub enum Health {
 pub struct SignalObservation {
     /// Whether anything can be proposed from it.
     pub health: Health,
-    /// Ready pods that count, those left out excepted.
+    /// Ready pods that count, those left out excepted. Of a signal of the whole fleet: 1.
     pub ready: u32,
     /// Ready pods with a fresh reading.
     pub fresh: u32,
@@ -124,8 +124,15 @@ pub fn observe(
             .take(MAX_SIGNALS)
             .map(|((signal, memory), index)| {
                 let since = *memory.observed_since.get_or_insert(now);
-                let tally = Tally::of(signal, policy, facts, |pod| readings.get(pod, index), since, now);
-                hold_backlog(signal, policy, facts.spec_replicas, &starts, memory, now);
+                let tally = match signal.scope {
+                    Scope::Pod => Tally::of(signal, facts, |pod| readings.get(pod, index), since, now),
+                    Scope::Fleet => Tally::of_fleet(signal, 1, readings.fleet(index), since, now),
+                    Scope::PodMean => {
+                        let replicas = facts.ready().div_ceil(facts.group());
+                        Tally::of_fleet(signal, replicas, readings.fleet(index), since, now)
+                    }
+                };
+                hold_backlog(signal, facts.spec_replicas, &starts, memory, now);
                 observe_signal(signal, policy, facts, &tally, memory, now)
             })
             .collect(),
@@ -154,13 +161,12 @@ struct Tally {
 impl Tally {
     fn of(
         signal: &SignalPolicy,
-        policy: &Policy,
         facts: &Facts,
         reading: impl Fn(crate::PodUid) -> Option<Reading>,
         observed_since: Instant,
         now: Instant,
     ) -> Self {
-        let fresh_span = policy.fresh_span();
+        let fresh_span = signal.pace.fresh_span;
         // Of several pods that are one replica each carries its part of what a replica should.
         let part = 1.0 / f64::from(facts.group());
         let target = signal.target * part;
@@ -195,6 +201,32 @@ impl Tally {
         }
         if tally.fresh > 0 {
             tally.ready -= tally.left_out;
+        }
+        tally
+    }
+
+    /// One reading that stands for `pods` pods, or for a fleet that counts as one.
+    fn of_fleet(
+        signal: &SignalPolicy,
+        pods: u32,
+        newest: Option<Reading>,
+        observed_since: Instant,
+        now: Instant,
+    ) -> Self {
+        let mut tally =
+            Self { ready: pods, newest: newest.map(|reading| reading.received), ..Self::default() };
+        if pods == 0 {
+            return tally;
+        }
+        if let Some(reading) = newest.filter(|reading| now - reading.received <= signal.pace.fresh_span) {
+            tally.fresh = pods;
+            tally.fresh_sum = reading.value * f64::from(pods);
+            tally.oldest_fresh = Some(reading.received);
+            tally.tells_since = Some(reading.since);
+        } else {
+            let heard = newest.map_or(observed_since, |reading| reading.received.max(observed_since));
+            let late = now - heard > signal.pace.fresh_span;
+            *(if late { &mut tally.silent } else { &mut tally.pending }) = pods;
         }
         tally
     }
@@ -236,10 +268,10 @@ impl Tally {
 
     /// Every pod that can be heard was heard after the last round, and tells of nothing before the last change: a rate
     /// that reaches back before it would count load that is at the new pod now.
-    fn is_round_after(&self, last_round: Option<Instant>, changed_at: Instant) -> bool {
+    fn is_round_after(&self, last_round: Option<Instant>, changed_at: Option<Instant>) -> bool {
         self.pending == 0
             && self.oldest_fresh.is_some_and(|oldest| last_round.is_none_or(|last| oldest > last))
-            && self.tells_since.is_some_and(|since| since > changed_at)
+            && self.tells_since.is_some_and(|since| changed_at.is_none_or(|changed| since > changed))
     }
 }
 
@@ -253,13 +285,16 @@ fn observe_signal(
 ) -> SignalObservation {
     debug_assert!(signal.target > 0.0, "a policy's targets are above 0");
     let before = memory.last_round().map(|(at, _)| at);
-    if tally.is_round_after(before, facts.changed_at()) {
+    let Pace { interval, fresh_span } = signal.pace;
+    // What is measured without the pods knows nothing of them, and counts no load twice.
+    let changed_at = if signal.scope == Scope::Fleet { None } else { Some(facts.changed_at()) };
+    if tally.is_round_after(before, changed_at) {
         // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
-        let gap = policy.fresh_span() + policy.base_interval;
+        let gap = fresh_span + interval;
         memory.record_round(tally.newest.unwrap_or(now), tally.total(), gap);
     }
     let last_round = memory.last_round().map(|(at, _)| at);
-    let standing = memory.last_round().filter(|(at, _)| now - *at <= policy.fresh_span());
+    let standing = memory.last_round().filter(|(at, _)| now - *at <= fresh_span);
     let health = match standing {
         _ if tally.ready == 0 => Health::NoReadyPods,
         _ if tally.fresh == 0 => Health::Blind,
@@ -273,7 +308,7 @@ fn observe_signal(
         AfterGap::HeldSince(least) => value.min(least),
         AfterGap::Over | AfterGap::TooShort => value,
     };
-    let surge_since = now.saturating_sub(policy.fresh_span());
+    let surge_since = now.saturating_sub(fresh_span);
     let mean_of = |window: &MeanWindow| standing.and_then(|(at, _)| window.mean(at)).map(believed);
     SignalObservation {
         health,
@@ -300,7 +335,6 @@ fn observe_signal(
 /// only follows that value up the rates is nothing new: then it would be held at ever more.
 fn hold_backlog(
     signal: &SignalPolicy,
-    policy: &Policy,
     spec_replicas: u32,
     starts: &Starts,
     memory: &mut SignalMemory,
@@ -317,7 +351,7 @@ fn hold_backlog(
     if let Some(from) = starts.raised_from
         && !follows
         && let Some((at, total)) = memory.last_round()
-        && now - at <= policy.fresh_span()
+        && now - at <= signal.pace.fresh_span
         && asks_for(total) > from
     {
         memory.held = Some((now, total));

@@ -58,17 +58,88 @@ impl Default for ApaPolicy {
     }
 }
 
+/// What one reading of a signal stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Scope {
+    /// One pod.
+    #[default]
+    Pod,
+    /// The whole fleet: a total that is measured elsewhere, pods or none.
+    Fleet,
+    /// The mean of the fleet's ready pods, measured elsewhere.
+    PodMean,
+}
+
+/// How often a signal is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// From one reading to the next.
+    pub interval: Duration,
+    /// How old a reading may be and still count.
+    pub fresh_span: Duration,
+}
+
+impl Pace {
+    /// Read every `interval`, and fresh for three of these.
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval, fresh_span: interval.saturating_mul(3) }
+    }
+}
+
+/// Once a second.
+impl Default for Pace {
+    fn default() -> Self {
+        Self::every(Duration::from_secs(1))
+    }
+}
+
 /// One signal: a metric and what a replica should carry of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignalPolicy {
-    /// The metric as the user named it; windows are kept across policy changes by this name.
+    /// The metric as the user named it.
     pub metric: String,
+    /// Where it is read, in the caller's words. Metric and place together are what a signal is known by: its windows are
+    /// kept across policy changes, and two signals never share one.
+    #[serde(default)]
+    pub read_from: String,
     /// How values of several pods make a fleet's total.
     pub kind: Kind,
     /// Target value per replica, in the metric's unit; above 0.
     pub target: f64,
     /// Queues up without bound while capacity is missing: its growth while pods start says nothing new.
     pub backlog: bool,
+    /// What one reading stands for.
+    #[serde(default)]
+    pub scope: Scope,
+    /// How often it is read.
+    #[serde(default)]
+    pub pace: Pace,
+}
+
+impl SignalPolicy {
+    /// A signal read from every pod once a second.
+    pub fn of_pods(metric: &str, kind: Kind, target: f64) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            read_from: String::new(),
+            kind,
+            target,
+            backlog: false,
+            scope: Scope::Pod,
+            pace: Pace::default(),
+        }
+    }
+
+    /// Whether this is the same signal, if perhaps with another target.
+    pub fn is_same(&self, metric: &str, read_from: &str) -> bool {
+        self.metric == metric && self.read_from == read_from
+    }
+
+    /// The window of this signal where the policy asks for `window`: never shorter than two intervals, so that what is
+    /// read slowly has at least two rounds in it.
+    pub fn window(&self, window: Duration) -> Duration {
+        window.max(self.pace.interval * 2)
+    }
 }
 
 /// Whether what is decided is written.
@@ -138,8 +209,6 @@ pub struct Policy {
     pub down_window: Duration,
     /// The fewest replicas proposed while there is any load.
     pub activation_scale: u32,
-    /// The pace of readings; a reading is fresh for three of these.
-    pub base_interval: Duration,
     /// What a person ordered.
     #[serde(default)]
     pub hold: Hold,
@@ -168,13 +237,12 @@ impl Policy {
             min_replicas: *replicas.start(),
             max_replicas: *replicas.end(),
             scheduled: None,
-            signals: vec![SignalPolicy { metric: metric.to_owned(), kind, target, backlog: false }],
+            signals: vec![SignalPolicy::of_pods(metric, kind, target)],
             max_scale_up_rate: 2.0,
             max_scale_down_rate: 2.0,
             up_window: Duration::ZERO,
             down_window: Duration::from_mins(5),
             activation_scale: 1,
-            base_interval: Duration::from_secs(1),
             hold: Hold::default(),
         }
     }
@@ -182,11 +250,6 @@ impl Policy {
     /// `replicas` within the bounds.
     pub(crate) fn clamp(&self, replicas: u32) -> u32 {
         replicas.clamp(self.min_replicas, self.max_replicas.max(self.min_replicas))
-    }
-
-    /// How old a reading may be and still count: three base intervals.
-    pub fn fresh_span(&self) -> Duration {
-        self.base_interval * 3
     }
 
     /// The longer of the strategy's windows.

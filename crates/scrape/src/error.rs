@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use rustls::{CertificateError, InvalidMessage};
 use thiserror::Error;
 use windlass_metrics::PageError;
 
-/// Why a poll of one pod gave no values; each text is a clause for "pod X: …".
+/// Why a poll gave no values; each text is a clause for "pod X: …".
 #[derive(Debug, Error)]
 pub enum ScrapeError {
     /// No connection.
     #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// Address and port.
-        address: std::net::SocketAddr,
+        /// Host and port.
+        address: String,
         /// What the system said.
         source: std::io::Error,
     },
@@ -20,7 +21,7 @@ pub enum ScrapeError {
     #[error("no complete answer within {} ms", .0.as_millis())]
     Deadline(Duration),
     /// Another status than 200; redirects are not followed.
-    #[error("answered with status {0}")]
+    #[error("answered with status {0}{hint}", hint = hint(*.0))]
     Status(http::StatusCode),
     /// More than [`PAGE_LIMIT`](crate::PAGE_LIMIT).
     #[error("the page is larger than {} MiB", crate::PAGE_LIMIT >> 20)]
@@ -34,6 +35,53 @@ pub enum ScrapeError {
     /// The path or host cannot be asked for.
     #[error("not a valid request: {0}")]
     Request(#[from] http::Error),
+    /// The server does not speak TLS.
+    #[error("does not speak TLS there; set protocolType http, or the port that does")]
+    NotTls,
+    /// The server's certificate is not one to trust.
+    #[error("{0}")]
+    Certificate(String),
+    /// The handshake failed for another reason.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(std::io::Error),
+    /// What is needed to ask is not there.
+    #[error("not asked: {0}")]
+    Credentials(String),
+    /// Prometheus answered with an error of its own, in its words.
+    #[error("Prometheus refuses the query: {0}")]
+    Refused(String),
+    /// The answer is not one of Prometheus' API.
+    #[error("the answer is not one of Prometheus' HTTP API: {0}")]
+    NotPrometheus(String),
+    /// Prometheus answered with something that is no one number.
+    #[error("{0}")]
+    NoValue(NoValue),
+}
+
+/// Why the result of a query is no reading.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoValue {
+    /// No series.
+    #[error("the query has no result: no series matches now; append \"or vector(0)\" if that means 0")]
+    Empty,
+    /// More than one series: which of them is meant is not guessed.
+    #[error("the query has {0} series instead of one; aggregate them, for example with sum(…)")]
+    Several(usize),
+    /// NaN, an infinity or something below 0.
+    #[error("the query's value is {0}, which is no reading")]
+    NotANumber(String),
+    /// A string, or a range of values.
+    #[error("the query gives a {0} instead of one value; write an instant query")]
+    Type(String),
+}
+
+fn hint(status: http::StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => ": credentials are missing, wrong or out of date",
+        403 => ": what was sent is known and not allowed to read this",
+        404 => ": nothing is at this path",
+        _ => "",
+    }
 }
 
 impl ScrapeError {
@@ -47,6 +95,55 @@ impl ScrapeError {
             Self::Http(_) => "broken-off",
             Self::Page(_) => "page",
             Self::Request(_) => "request",
+            Self::NotTls | Self::Certificate(_) | Self::Handshake(_) => "tls",
+            Self::Credentials(_) => "credentials",
+            Self::Refused(_) | Self::NotPrometheus(_) => "prometheus",
+            Self::NoValue(_) => "no-value",
         }
+    }
+
+    /// What a handshake that failed means.
+    pub(crate) fn of_handshake(error: std::io::Error) -> Self {
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match cause {
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::NotTls,
+            Some(rustls::Error::InvalidCertificate(problem)) => Self::Certificate(certificate(problem)),
+            _ => Self::Handshake(error),
+        }
+    }
+
+    /// Other credentials might help.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        matches!(self, Self::Certificate(_))
+            || matches!(self, Self::Status(status) if matches!(status.as_u16(), 401 | 403))
+    }
+}
+
+fn certificate(problem: &CertificateError) -> String {
+    let on = |time: &rustls::pki_types::UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(seconds).map_or_else(|_| "long ago".to_owned(), |time| time.to_string())
+    };
+    match problem {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("its certificate expired at {}; renew it", on(not_after))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("its certificate is valid from {} on; is a clock wrong?", on(not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "its certificate is not for {}, but for {}; set tls.serverName",
+            expected.to_str(),
+            if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") }
+        ),
+        CertificateError::UnknownIssuer => {
+            "its certificate is by an authority that is not trusted; set tls.caBundle".to_owned()
+        }
+        CertificateError::BadSignature => {
+            "its certificate is by an authority that is not trusted, though one of its name is: if that was replaced, \
+             renew tls.caBundle"
+                .to_owned()
+        }
+        other => format!("its certificate is not valid: {other}"),
     }
 }

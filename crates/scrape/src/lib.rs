@@ -1,14 +1,28 @@
-//! Asynchronous polling of metrics pages, politely: one kept connection and at most one request in flight per pod,
-//! a deadline below the interval, a limit on the page.
+//! Asynchronous polling of metrics pages, politely: one kept connection and at most one request in flight per server,
+//! a deadline below the interval, a limit on the page. Pods, endpoints of a name, and Prometheus; http or https.
 //!
 //! Every poll gives an [`Outcome`]: values, or why there are none. What is missing is never a number.
 
+mod access;
 mod client;
 mod error;
 mod poller;
+mod prometheus;
 
-pub use error::ScrapeError;
-pub use poller::{Endpoint, Outcome, PolledPod, Poller, Schedule, Value};
+use std::time::Duration;
+
+pub use access::{Access, Credentials, TlsOptions};
+pub use client::{Endpoint, Host};
+pub use error::{NoValue, ScrapeError};
+pub use poller::{Outcome, PolledPod, Poller, Schedule, Value};
+pub use prometheus::InstantQuery;
 
 /// The largest page that is read, in bytes.
 pub const PAGE_LIMIT: usize = 4 << 20;
+/// The longest wait for an answer.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an answer is waited for, where it is asked for every `interval`: nine tenths of it, at most 10 s.
+pub fn deadline(interval: Duration) -> Duration {
+    (interval * 9 / 10).min(LONGEST_DEADLINE)
+}

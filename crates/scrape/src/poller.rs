@@ -1,6 +1,5 @@
 //! One pod, read again and again.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,25 +8,19 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use windlass_metrics::{Meter, Readings, Sample, Wanted};
 
-use crate::ScrapeError;
-use crate::client::{Client, Page};
+use crate::client::{Answer, Client, PAGES};
+use crate::{Endpoint, ScrapeError, deadline};
 
 /// Where engines have their page, whatever an object says: AIBrix ignores the path and asks here.
 const DEFAULT_PATH: &str = "/metrics";
 
-/// Where a page is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// Path, with a query if one is needed; begins with `/`.
-    pub path: String,
-}
+/// What a page lacks is looked for again every so many polls: it costs a look at the whole page.
+const LOOK_AGAIN: u32 = 30;
 
 /// When a page is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
-    /// From one poll to the next. A poll's deadline is nine tenths of it.
+    /// From one poll to the next; a poll's [`deadline`] follows from it.
     pub interval: Duration,
     /// Polls happen at whole intervals after `origin`. Pods of one target share it, so that a round is short;
     /// different targets have different ones, so that the load is spread. The first poll happens at once.
@@ -36,7 +29,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The first scheduled instant after `now`.
-    fn next(&self, now: Instant) -> Instant {
+    pub fn next(&self, now: Instant) -> Instant {
         let since = now.saturating_duration_since(self.origin).as_nanos();
         let interval = self.interval.as_nanos().max(1);
         let mut missing = interval - since % interval;
@@ -56,6 +49,8 @@ pub struct Outcome {
     /// One entry per wanted metric; `None` where the page does not have it, or a counter's rate is not known yet. Or why
     /// there are none at all.
     pub values: Result<Vec<Option<Value>>, ScrapeError>,
+    /// Why a page that was read has not all of them.
+    pub missing: Option<String>,
     /// Bytes of the page; 0 if none was complete.
     pub bytes: usize,
 }
@@ -112,19 +107,22 @@ pub struct PolledPod {
     meters: Vec<(Meter, Instant)>,
     first: Instant,
     readings: Readings,
+    /// What the page lacked when it was last looked at, and how many polls ago.
+    missing: Option<(String, u32)>,
 }
 
 impl PolledPod {
-    /// Not connected yet. A poll's deadline is nine tenths of `interval`.
+    /// Not connected yet. It is polled every `interval`.
     pub fn new(endpoint: Endpoint, interval: Duration, wanted: Arc<Wanted>) -> Self {
         Self {
             endpoint,
-            deadline: interval * 9 / 10,
+            deadline: deadline(interval),
             meters: vec![(Meter::default(), Instant::now()); wanted.len()],
             wanted,
             client: Client::default(),
             first: Instant::now(),
             readings: Readings::default(),
+            missing: None,
         }
     }
 
@@ -133,9 +131,13 @@ impl PolledPod {
         let asked = Instant::now();
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
         let bytes = page.as_ref().map_or(0, |page| page.as_ref().map_or(0, |page| page.bytes.len()));
+        let mut missing = None;
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
-                Ok(()) => Ok(self.values(asked, Instant::now())),
+                Ok(()) => {
+                    missing = self.look_for_missing(&page.bytes);
+                    Ok(self.values(asked, Instant::now()))
+                }
                 Err(error) => Err(error.into()),
             },
             Ok(Err(error)) => Err(error),
@@ -144,23 +146,52 @@ impl PolledPod {
                 Err(ScrapeError::Deadline(self.deadline))
             }
         };
-        Outcome { asked, values, bytes }
+        Outcome { asked, values, missing, bytes }
     }
 
-    /// The declared path, and where there is nothing the default one.
-    async fn fetch(&mut self) -> Result<Page, ScrapeError> {
-        let page = self.client.fetch(&self.endpoint).await;
+    /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http. With
+    /// anything to protect (credentials, or a say in whom to trust) there is no other place.
+    async fn fetch(&mut self) -> Result<Answer, ScrapeError> {
+        let page = self.page(&self.endpoint.clone()).await;
+        let open = self.endpoint.access.as_ref().is_none_or(|access| access.plain_fallback());
+        let elsewhere = self.endpoint.path != DEFAULT_PATH || self.endpoint.access.is_some();
         match page {
-            Err(ScrapeError::Status(StatusCode::NOT_FOUND)) if self.endpoint.path != DEFAULT_PATH => {
-                let default = Endpoint { path: DEFAULT_PATH.to_owned(), ..self.endpoint.clone() };
-                let page = self.client.fetch(&default).await;
-                if page.is_ok() {
-                    self.endpoint = default;
+            Err(ScrapeError::Status(StatusCode::NOT_FOUND) | ScrapeError::NotTls) if open && elsewhere => {
+                self.client.disconnect();
+                let default =
+                    Endpoint { path: DEFAULT_PATH.to_owned(), access: None, ..self.endpoint.clone() };
+                match self.page(&default).await {
+                    Ok(found) => {
+                        self.endpoint = default;
+                        Ok(found)
+                    }
+                    // What was declared is what is spoken of.
+                    Err(_) => page,
                 }
-                page
             }
             page => page,
         }
+    }
+
+    async fn page(&mut self, endpoint: &Endpoint) -> Result<Answer, ScrapeError> {
+        self.client.fetch(endpoint, PAGES).await?.page()
+    }
+
+    fn look_for_missing(&mut self, page: &[u8]) -> Option<String> {
+        if self.readings.iter().all(Option::is_some) {
+            self.missing = None;
+            return None;
+        }
+        match &mut self.missing {
+            Some((_, ago)) if *ago < LOOK_AGAIN => *ago += 1,
+            missing => {
+                let lacking = self.readings.iter().enumerate().filter(|(_, reading)| reading.is_none());
+                let sentences: Vec<String> =
+                    lacking.filter_map(|(at, _)| self.wanted.missing(page, at)).collect();
+                *missing = Some((sentences.join("; "), 0));
+            }
+        }
+        self.missing.as_ref().map(|(sentence, _)| sentence.clone())
     }
 
     fn values(&mut self, asked: Instant, received: Instant) -> Vec<Option<Value>> {

@@ -100,7 +100,7 @@ fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outc
     let metrics = ["queue", "absent"].map(|name| Catalogue::builtin().resolve(name).unwrap());
     let (sender, outcomes) = mpsc::unbounded_channel();
     let poller = Poller::spawn(
-        Endpoint { address, path: path.into() },
+        Endpoint::http(address, path),
         Schedule { interval: INTERVAL, origin: Instant::now() },
         Arc::new(Wanted::new(&metrics)),
         move |outcome| drop(sender.send(outcome)),

@@ -121,7 +121,7 @@ fn valid(active: &Active, now: Instant) -> Value {
         })
     });
     let silent = active.members.values().filter_map(|member| {
-        let why = member.silence.as_deref()?;
+        let why = &member.silence.as_ref()?.why;
         Some(json!({"pod": member.entry.name(), "why": why}))
     });
     let decision = &active.decision;

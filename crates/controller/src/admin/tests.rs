@@ -149,6 +149,7 @@ fn everything_happens(journal: &Journal) {
     let error = &WriteError::Replaced;
     journal::Decided { took: Duration::ZERO }.record(journal);
     journal::Polled { error: None, took: Duration::ZERO, bytes: 1 }.record(journal);
+    journal::SourcePolled { key, source: "custom", problem: None }.record(journal);
     journal::StatusWritten { key, error: None }.record(journal);
     journal::EventRecorded { reason: "SuccessfulRescale", error: None }.record(journal);
     let request = &crate::autoscaler::ScaleRequest {

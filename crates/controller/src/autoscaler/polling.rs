@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use windlass_api::{PathRule, PodSource, PortRule, Source};
+use kube::Client;
+use tokio_util::task::AbortOnDropHandle;
+use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
 use windlass_metrics::Wanted;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Endpoint, Outcome, Poller, Schedule};
+use windlass_scrape::{Access, Endpoint, Host, Outcome, Poller, Schedule, ScrapeError};
 
 use super::{Active, Key, Member};
 use crate::clock::Clock;
+use crate::credentials;
 
 /// Where outcomes of polls go.
 pub(crate) type Sink = Arc<dyn Fn(&Key, PodUid, PageId, Outcome) + Send + Sync>;
@@ -27,12 +30,38 @@ impl PageId {
     pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
 }
 
+/// Why the last poll of a pod gave nothing, or not everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Silence {
+    page: PageId,
+    pub(crate) why: String,
+    /// Whose turn it is: a bit for each of credentials, TLS and the metric's name; none for an engine that does not answer.
+    lasting: u8,
+}
+
+impl Silence {
+    fn of(page: PageId, error: &ScrapeError) -> Self {
+        let lasting = match error.class() {
+            "credentials" => 1,
+            "tls" => 2,
+            _ => 0,
+        };
+        Self { page, why: error.to_string(), lasting }
+    }
+
+    fn missing(page: PageId, why: String) -> Self {
+        Self { page, why, lasting: 4 }
+    }
+}
+
 /// Signals that are read from the same page.
 struct Page {
     port: PortRule,
     path: PathRule,
     wanted: Arc<Wanted>,
     signals: Vec<u8>,
+    declared: Declared,
+    access: Option<Arc<Access>>,
 }
 
 /// The pages of one target, and who reads them.
@@ -41,23 +70,42 @@ pub(super) struct Polling {
     /// Raised when the pages change: a poll of before is of no use.
     version: u32,
     pollers: HashMap<(PodUid, usize), Poller>,
+    /// Keep the credentials of pages up to date; none before they are needed.
+    keepers: Option<Vec<AbortOnDropHandle<()>>>,
     schedule: Schedule,
 }
 
 impl Polling {
     pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
-        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), schedule }
+        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), keepers: None, schedule }
     }
 
     /// Reads other pages from now on.
     pub(super) fn read_from(&mut self, sources: &[Source]) {
-        self.pollers.clear();
+        self.stop();
         self.pages = pages(sources);
         self.version += 1;
     }
 
     pub(super) fn stop(&mut self) {
         self.pollers.clear();
+        self.keepers = None;
+    }
+
+    /// Reads the Secrets that pages need, from now on.
+    pub(super) fn keep_credentials(&mut self, client: &Client, namespace: &str) {
+        let pages = &self.pages;
+        self.keepers.get_or_insert_with(|| {
+            let keeper = |page: &Page| {
+                credentials::keep(
+                    Arc::clone(page.access.as_ref()?),
+                    &page.declared,
+                    client.clone(),
+                    namespace,
+                )
+            };
+            pages.iter().filter_map(keeper).collect()
+        });
     }
 
     /// One poller per page of every ready pod of ours.
@@ -71,8 +119,9 @@ impl Polling {
                     continue;
                 }
                 let endpoint = Endpoint {
-                    address: (address, page.port.of(&member.entry.pod)).into(),
+                    host: Host::Address((address, page.port.of(&member.entry.pod)).into()),
                     path: page.path.of(&member.entry.pod),
+                    access: page.access.clone(),
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
@@ -91,19 +140,23 @@ impl Polling {
 
 impl Active {
     /// Takes the outcome of a poll. Whether it brought a reading.
-    pub(crate) fn record(&mut self, uid: PodUid, page: PageId, outcome: Outcome, clock: &Clock) -> bool {
-        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(page)) else {
+    pub(crate) fn record(&mut self, uid: PodUid, id: PageId, outcome: Outcome, clock: &Clock) -> bool {
+        let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(id)) else {
             return false;
         };
         // A page that was under way while the ready pods changed is of before the change.
         let taken = clock.at(outcome.asked);
         match outcome.values {
             Err(error) => {
-                member.silence = Some(error.to_string());
+                member.silence = Some(Silence::of(id, &error));
                 false
             }
             Ok(values) => {
-                member.silence = None;
+                // Another page of the pod may be silent still.
+                if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|known| known.page == id)
+                {
+                    member.silence = outcome.missing.map(|missing| Silence::missing(id, missing));
+                }
                 let pairs = page.signals.iter().zip(values);
                 pairs.fold(false, |any, (&signal, value)| {
                     let recorded = value.is_some_and(|value| {
@@ -114,6 +167,13 @@ impl Active {
                 })
             }
         }
+    }
+
+    /// What ails pods' pages until somebody does something about it. An engine that does not answer in one way or another
+    /// is not among it: that may change every second.
+    pub(crate) fn lasting_silence(&self) -> u8 {
+        let silences = self.members.values().filter_map(|member| member.silence.as_ref());
+        silences.fold(0, |all, silence| all | silence.lasting)
     }
 
     /// How many pages are polled.
@@ -128,7 +188,9 @@ fn pages(sources: &[Source]) -> Vec<Page> {
     let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
     for (signal, source) in (0..).zip(sources) {
         let Source::Pod(source) = source else { continue };
-        let same = |(known, _): &&mut (&PodSource, _)| known.port == source.port && known.path == source.path;
+        let same = |(known, _): &&mut (&PodSource, _)| {
+            (known.port, &known.path, &known.access) == (source.port, &source.path, &source.access)
+        };
         match grouped.iter_mut().find(same) {
             Some((_, signals)) => signals.push(signal),
             None => grouped.push((source, vec![signal])),
@@ -136,13 +198,15 @@ fn pages(sources: &[Source]) -> Vec<Page> {
     }
     let metric = |signal: &u8| match &sources[usize::from(*signal)] {
         Source::Pod(source) => Some(source.metric.clone()),
-        Source::Unsupported(_) => None,
+        _ => None,
     };
     let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
         port: source.port,
         path: source.path.clone(),
         wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
         signals,
+        access: credentials::access(&source.access),
+        declared: source.access.clone(),
     };
     grouped.into_iter().map(page).collect()
 }

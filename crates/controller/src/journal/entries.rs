@@ -6,8 +6,8 @@ use std::time::Duration;
 use windlass_scrape::ScrapeError;
 
 use super::{
-    ChangeLabel, Entry, EventLabels, Journal, OutcomeLabel, RequestLabels, ScaleLabels, VerbLabel,
-    WatchLabel, WhyLabel,
+    ChangeLabel, Entry, EventLabels, Journal, OutcomeLabel, RequestLabels, ScaleLabels, SourceLabels,
+    VerbLabel, WatchLabel, WhyLabel,
 };
 use crate::autoscaler::{Key, ScaleRequest};
 use crate::hpa::HpaRequest;
@@ -22,6 +22,24 @@ impl Entry for Decided {
     fn record(&self, journal: &Journal) {
         journal.decisions.inc();
         journal.decision_seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// A metrics API, an endpoint or Prometheus was asked. What is wrong is in the status; here it is for who looks closer.
+pub(crate) struct SourcePolled<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) source: &'static str,
+    pub(crate) problem: Option<&'a String>,
+}
+
+impl Entry for SourcePolled<'_> {
+    fn record(&self, journal: &Journal) {
+        let Self { key, source, problem } = *self;
+        if let Some(problem) = problem {
+            tracing::debug!(podautoscaler = %key, source, problem, "source gave no value");
+        }
+        let outcome = if problem.is_none() { "ok" } else { "failed" };
+        journal.source_polls.get_or_create(&SourceLabels { source, outcome }).inc();
     }
 }
 

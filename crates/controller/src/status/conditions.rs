@@ -139,7 +139,8 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
         let message = format!("the target gives no usable selector: {error}; held at {held}");
         return condition(false, "InvalidSelector", message);
     }
-    if active.facts.pods().is_empty() {
+    let of_pods = |signal: &windlass_scaling::SignalPolicy| signal.scope != windlass_scaling::Scope::Fleet;
+    if active.facts.pods().is_empty() && active.resolved.policy.signals.iter().all(of_pods) {
         let message = format!("the selector matches no pod of the target; held at {held}");
         return condition(false, "NoPods", message);
     }
@@ -155,7 +156,7 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
     match worst {
         Sight::Fresh => condition(true, "Fresh", String::new()),
         Sight::Thin { silent, of } => {
-            let message = format!("{metrics}: {silent} of {of} pods are silent{}", active.silence());
+            let message = format!("{metrics}: {silent} of {of} pods are silent{}", active.silence(positions));
             condition(true, "Thin", message)
         }
         Sight::NoReadyPods => condition(false, "NoReadyPods", format!("no pod is ready; held at {held}")),
@@ -166,9 +167,10 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
             condition(false, "NoRound", format!("{metrics}: the ready pods change faster than they are read"))
         }
         Sight::Blind => {
-            let last = positions.into_iter().filter_map(|at| active.outages.last_reading(at)).min();
+            let last = positions.iter().filter_map(|at| active.outages.last_reading(*at)).min();
             let since = since(last, clock);
-            condition(false, "Blind", format!("{metrics}: {since}, holding {held}{}", active.silence()))
+            let silence = active.silence(positions);
+            condition(false, "Blind", format!("{metrics}: {since}, holding {held}{silence}"))
         }
     }
 }

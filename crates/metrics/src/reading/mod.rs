@@ -23,6 +23,7 @@ use std::ops::Deref;
 use crate::catalogue::{Alias, Metric};
 use crate::exposition::{Format, Names, PageError, Selected, parse, select};
 use crate::histogram::Histogram;
+use crate::suggest;
 use pass::Pass;
 use plan::{Plan, Slot, Slots};
 
@@ -174,6 +175,26 @@ impl Wanted {
             *value = plan.read(pass);
         }
         Ok(())
+    }
+
+    /// Why a page that was read has no reading of the `index`-th metric: a sentence without a subject.
+    pub fn missing(&self, page: &[u8], index: usize) -> Option<String> {
+        let mut names = Vec::new();
+        self.plans
+            .get(index)?
+            .names(usize::MAX, &self.slots, |name| names.push(&*self.names.as_slice()[name]));
+        let there = suggest::sample_names(page);
+        let first = names.first().copied().unwrap_or_default();
+        let stem = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
+        if let Some(name) = names.iter().find(|name| there.iter().any(|there| stem(there) == stem(name))) {
+            return Some(format!("{name} is there, but not as one number of 0 or more"));
+        }
+        let nearest = suggest::nearest(first, there.iter().copied(), 3);
+        Some(if nearest.is_empty() {
+            format!("the page has no {first}, and no sample at all")
+        } else {
+            format!("the page has no {first}; nearest are {}", nearest.join(", "))
+        })
     }
 }
 

@@ -379,3 +379,15 @@ fn a_metric_renamed_during_a_run_is_read_on() {
         assert_eq!(values, expected, "second {second}");
     }
 }
+
+#[test]
+fn a_page_without_the_metric_says_what_it_has() {
+    let check = |name: &str, page: &str, expected: &str| {
+        let wanted = Wanted::new(&[Catalogue::builtin().resolve(name).unwrap()]);
+        assert_eq!(wanted.missing(page.as_bytes(), 0).unwrap(), expected);
+    };
+    check("my_queue", "", "the page has no my_queue, and no sample at all");
+    check("my_queue", "up 1\nmy_queues 2\n", "the page has no my_queue; nearest are my_queues, up");
+    check("my_queue", "my_queue NaN\n", "my_queue is there, but not as one number of 0 or more");
+    check("my_queue_total", "my_queue -1\n", "my_queue_total is there, but not as one number of 0 or more");
+}

@@ -159,6 +159,10 @@ fn propose_apa(
         down_tolerance: policy.down_tolerance,
     });
     match basis {
+        // Nothing is there and nothing is coming: no band round it.
+        Basis::WithinTolerance { ratio } if capacity.ready_and_starting() == 0 => {
+            (replicas_for(significant(mean / signal.target)), Basis::Ratio { ratio })
+        }
         // The load fits what is there and coming: pods that are stuck are not needed for it.
         Basis::WithinTolerance { .. } => (replicas.min(capacity.ready_and_starting()), basis),
         _ => (replicas, basis),

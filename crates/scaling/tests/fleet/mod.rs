@@ -220,7 +220,7 @@ impl Fleet {
         };
         let mut heard = false;
         for pod in self.pods.iter_mut().filter(|pod| pod.ready && pod.next_poll <= self.now) {
-            pod.next_poll = pod.next_poll + self.policy.base_interval;
+            pod.next_poll = pod.next_poll + self.policy.signals[0].pace.interval;
             if !self.jitter.is_zero() {
                 let jitter = u64::from(self.rng.next_u32()) % (self.jitter.as_micros() as u64);
                 pod.next_poll =

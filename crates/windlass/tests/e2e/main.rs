@@ -17,6 +17,7 @@ mod observability;
 mod rbac;
 mod requests;
 mod schedules;
+mod sources;
 mod targets;
 mod verify;
 mod walkthrough;

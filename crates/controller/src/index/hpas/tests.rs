@@ -137,11 +137,13 @@ async fn one_that_is_not_ours_is_left_alone() {
     world.index.hpa_deleted(&name());
     assert_eq!((world.hpa_writes(), world.problem()), (vec!["create pa-hpa".to_owned()], None));
 
-    // A strategy of our own does not mind: it is not in its place.
+    // It is not in the place of a strategy of our own, but it scales the same target.
     world.index.apply_hpa(foreign);
     world.hpa_acknowledged(Change::Remove(String::new()), Err(None));
     world.index.apply_autoscaler(own());
     world.scale(1);
+    assert_eq!(world.hpa_writes(), [""; 0]);
+    world.index.hpa_deleted(&name());
     assert_eq!(world.hpa_writes(), ["1 → 2"]);
 }
 
