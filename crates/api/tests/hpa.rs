@@ -135,7 +135,9 @@ fn metrics_are_mapped() {
 fn what_it_cannot_read_is_said() {
     let endpoint = json!({"metricSourceType": "external", "endpoint": "q:80", "protocolType": "http", "path": "/m",
         "targetMetric": "queue", "targetValue": "7"});
-    let prometheus = source("prometheus", "queue", "7");
+    let mut prometheus = source("prometheus", "queue", "7");
+    prometheus["endpoint"] = json!("http://prometheus:9090");
+    prometheus["query"] = json!("sum(queue)");
     let unreadable = "spec.metricsSources[0]: a HorizontalPodAutoscaler asks no endpoint (q:80), so queue would not be \
          read; use strategy KPA or APA, or leave endpoint out and serve queue by external.metrics.k8s.io";
     let errors = |metrics: &[Value]| -> Vec<(&str, String)> {

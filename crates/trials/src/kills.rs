@@ -1,6 +1,7 @@
 //! The controller is killed again and again, at random instants, while the load jumps.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -16,9 +17,8 @@ const NAMESPACE: &str = "kills";
 const STRATEGIES: [(&str, &str); 3] = [("kpa", "KPA"), ("apa", "APA"), ("hpa", "HPA")];
 const BOUNDS: (u32, u32) = (2, 8);
 const KILLS: usize = 50;
-/// A controller lives this long: from before its first list to well after its first decisions.
-const SHORTEST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(4);
+/// A controller lives this many milliseconds: from before its first list to well after its first decisions.
+const LIFE_MS: Range<usize> = 50..4000;
 /// From half a replica's worth to far beyond what the bounds allow.
 const TOTALS: [&str; 5] = ["10", "60", "120", "400", "4000"];
 /// What stands at the end asks for this many.
@@ -45,8 +45,8 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
         for (name, _) in STRATEGIES {
             stage.steer(NAMESPACE, name, "total", Some(total)).await?;
         }
-        let millis = usize::try_from((LONGEST - SHORTEST).as_millis())?;
-        tokio::time::sleep(SHORTEST + Duration::from_millis(chance(millis) as u64)).await;
+        let life = LIFE_MS.start + chance(LIFE_MS.len());
+        tokio::time::sleep(Duration::from_millis(life as u64)).await;
         controller.process.kill().await?;
         seen = seen.max(check_hpas(&hpas).await?);
         check_bounds(&history, begun)?;

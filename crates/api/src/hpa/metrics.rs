@@ -134,17 +134,21 @@ fn is_path_segment(name: &str) -> bool {
     ![".", ".."].contains(&name) && !name.contains(['/', '%'])
 }
 
-/// Names the fields that say where a page is: nobody asks for it.
+/// Names the fields that say where a value is and how it is asked for: nobody asks there.
 fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
     let wire = entry.wire;
+    let is_set = |field: &Option<String>| set(field.as_ref()).is_some();
     let fields = [
-        ("port", &wire.port),
-        ("path", &wire.path),
-        ("protocolType", &wire.protocol_type),
-        ("endpoint", &wire.endpoint),
+        ("port", is_set(&wire.port)),
+        ("path", is_set(&wire.path)),
+        ("protocolType", is_set(&wire.protocol_type)),
+        ("endpoint", is_set(&wire.endpoint)),
+        ("query", is_set(&wire.query)),
+        ("aggregation", is_set(&wire.aggregation)),
+        ("tls", wire.tls.is_some()),
+        ("bearerTokenSecret", wire.bearer_token_secret.is_some()),
     ];
-    let written: Vec<&str> =
-        fields.into_iter().filter(|(_, field)| set(field.as_ref()).is_some()).map(|(name, _)| name).collect();
+    let written: Vec<&str> = fields.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
     let Some((last, others)) = written.split_last() else { return };
     let names = if others.is_empty() {
         format!("{last} is")

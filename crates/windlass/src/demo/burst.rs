@@ -37,7 +37,7 @@ struct Moment {
 
 pub(super) async fn run(plane: &Plane) -> anyhow::Result<()> {
     say(
-        "Second act. Engines that serve real requests, 20 s from start to ready; a model of one GPU each sets their pace",
+        "Third act. Engines that serve real requests, 20 s from start to ready; a model of one GPU each sets their pace",
     );
     show(plane, &format!("kubectl apply -f {ENGINES}")).await?;
     show(plane, &format!("kubectl apply -f {AUTOSCALER}")).await?;
