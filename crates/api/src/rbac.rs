@@ -18,6 +18,8 @@ pub struct Rbac {
     pub lease: String,
     /// Further kinds that are targets.
     pub targets: Vec<Target>,
+    /// Secrets of every namespace, for metric sources that name some.
+    pub secrets: bool,
 }
 
 impl Default for Rbac {
@@ -26,6 +28,7 @@ impl Default for Rbac {
             namespace: "windlass-system".to_owned(),
             lease: "windlass-controller".to_owned(),
             targets: Vec::new(),
+            secrets: false,
         }
     }
 }
@@ -90,8 +93,16 @@ const READ: &[&str] = &["get", "list", "watch"];
 const SCALE: &[&str] = &["get", "patch", "update"];
 const AIBRIX: &[&str] = &["orchestration.aibrix.ai"];
 
+/// Only where it is asked for: whoever may create a PodAutoscaler can have a Secret of its namespace sent where he wants.
+static SECRETS: Rule<'static> = rule(
+    "Bearer tokens and CA certificates that metric sources name, each in its object's own namespace, read when they are used.",
+    &[""],
+    &["secrets"],
+    &["get"],
+);
+
 /// What the controller may do in every namespace.
-static CLUSTER: [Rule<'static>; 16] = [
+static CLUSTER: [Rule<'static>; 15] = [
     rule("What it is told to do.", &["autoscaling.aibrix.ai"], &["podautoscalers"], READ),
     rule("What it tells.", &["autoscaling.aibrix.ai"], &["podautoscalers/status"], &["patch"]),
     rule(
@@ -151,13 +162,6 @@ static CLUSTER: [Rule<'static>; 16] = [
         &["*"],
         &["get", "list"],
     ),
-    rule(
-        "Bearer tokens and CA certificates that metric sources name, each in its object's own namespace, read when they are\n\
-         used. Remove this rule if no metric source names a Secret, or make it a Role in the namespaces where some do.",
-        &[""],
-        &["secrets"],
-        &["get"],
-    ),
     rule("What happened.", &["events.k8s.io"], &["events"], &["create", "patch"]),
     Rule {
         why: "Whether the served CRD has the fields it reads.",
@@ -171,13 +175,13 @@ static CLUSTER: [Rule<'static>; 16] = [
 impl Rbac {
     /// Everything as YAML, to be applied as it is.
     pub fn yaml(&self) -> String {
-        let Self { namespace, lease, targets } = self;
+        let Self { namespace, lease, targets, secrets } = self;
         let mut text = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n");
         head(&mut text, "v1", "ServiceAccount", ACCOUNT, Some(namespace));
         let rbac = "rbac.authorization.k8s.io/v1";
         head(&mut text, rbac, "ClusterRole", ACCOUNT, None);
         text.push_str("rules:\n");
-        for rule in &CLUSTER {
+        for rule in CLUSTER.iter().chain(secrets.then_some(&SECRETS)) {
             write_rule(&mut text, rule);
         }
         for target in targets {

@@ -85,7 +85,9 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
             return None;
         }
     };
-    let written = quantity::target(entry.metric, entry.value)?;
+    // Millicores and bytes are the units of the metrics API; elsewhere a suffix is a factor and no more.
+    let factored = || quantity::with_suffix(entry.value).filter(|_| !matches!(source, Source::Resource(_)));
+    let written = factored().or_else(|| quantity::target(entry.metric, entry.value))?;
     let target = match full_scale {
         Some(full) if written > full => {
             let target = written / 100.0 * full;

@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::hpa::{Handover, NotDecided};
 use crate::index::Conflict;
 use crate::journal::{Decided, Entry, Journal, Quarantined};
-use crate::outages::{Changes, Outages, PATIENCE, Sight};
+use crate::outages::{Changes, MARGIN, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
 use crate::target::Count;
@@ -347,7 +347,10 @@ impl Active {
         Decided { took: begun.elapsed() }.record(journal);
         match outcome {
             Ok(observation) => {
-                self.changes = self.outages.look(&observation.signals, now);
+                let signals = &self.resolved.policy.signals;
+                let patience =
+                    |at: usize| signals.get(at).map_or(PATIENCE, |signal| signal.pace.fresh_span + MARGIN);
+                self.changes = self.outages.look(&observation.signals, patience, now);
                 self.observation = Some(observation);
             }
             Err(panic) => {

@@ -18,14 +18,15 @@ const READ_AGAIN: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How servers are spoken to that are declared so; `None`: plain http. What needs no Secret can be used at once.
-pub(crate) fn access(declared: &Declared) -> Option<Arc<Access>> {
+/// `of_pod`: where TLS is not spoken, or nothing is found, the engine's default page is tried, as AIBrix would have.
+pub(crate) fn access(declared: &Declared, of_pod: bool) -> Option<Arc<Access>> {
     if !declared.https {
         return None;
     }
     let access = Access::new(TlsOptions {
         server_name: declared.server_name.clone(),
         skip_verify: declared.skip_verify,
-        plain_fallback: !declared.strict,
+        plain_fallback: of_pod && !declared.strict,
     });
     if !has_secrets(declared) {
         let authorities = declared.ca_bundle.as_ref().map(|pem| pem.clone().into_bytes());
@@ -51,9 +52,18 @@ pub(crate) fn keep(
     let (declared, namespace) = (declared.clone(), namespace.to_owned());
     let task = async move {
         loop {
-            let read = read(&declared, &client, &namespace).await;
-            let pause = if read.is_ok() { READ_AGAIN } else { PAUSE };
-            access.provide(read);
+            let pause = match read(&declared, &client, &namespace).await {
+                Ok(credentials) => {
+                    access.provide(Ok(credentials));
+                    READ_AGAIN
+                }
+                // That the API server does not answer says nothing about what was read before.
+                Err(Unread::Passing(_)) if access.is_provided() => PAUSE,
+                Err(Unread::Passing(problem) | Unread::Wrong(problem)) => {
+                    access.provide(Err(problem));
+                    PAUSE
+                }
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = access.rejected() => tokio::time::sleep(PAUSE).await,
@@ -63,7 +73,15 @@ pub(crate) fn keep(
     Some(AbortOnDropHandle::new(tokio::spawn(task)))
 }
 
-async fn read(declared: &Declared, client: &Client, namespace: &str) -> Result<Credentials, String> {
+/// Why there is nothing.
+enum Unread {
+    /// It may be there all the same.
+    Passing(String),
+    /// It is not there, may not be read, or cannot be used.
+    Wrong(String),
+}
+
+async fn read(declared: &Declared, client: &Client, namespace: &str) -> Result<Credentials, Unread> {
     let authorities = match &declared.ca_bundle_secret {
         Some(key) => Some(value(client, namespace, key).await?),
         None => declared.ca_bundle.as_ref().map(|pem| pem.clone().into_bytes()),
@@ -71,30 +89,38 @@ async fn read(declared: &Declared, client: &Client, namespace: &str) -> Result<C
     let token = match &declared.token {
         Some(key) => {
             let bytes = value(client, namespace, key).await?;
-            Some(String::from_utf8(bytes).map_err(|_| format!("{key} is not text"))?)
+            Some(String::from_utf8(bytes).map_err(|_| Unread::Wrong(format!("{key} is not text")))?)
         }
         None => None,
     };
     Ok(Credentials { authorities, token })
 }
 
-async fn value(client: &Client, namespace: &str, key: &SecretKey) -> Result<Vec<u8>, String> {
+async fn value(client: &Client, namespace: &str, key: &SecretKey) -> Result<Vec<u8>, Unread> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = match tokio::time::timeout(CALL_TIMEOUT, api.get(&key.name)).await {
-        Err(_) => return Err(format!("Secret {} cannot be read: no answer in time", key.name)),
+        Err(_) => {
+            return Err(Unread::Passing(format!("Secret {} cannot be read: no answer in time", key.name)));
+        }
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-            return Err(format!("Secret {} does not exist in namespace {namespace}", key.name));
+            return Err(Unread::Wrong(format!(
+                "Secret {} does not exist in namespace {namespace}",
+                key.name
+            )));
         }
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-            return Err(format!(
+            return Err(Unread::Wrong(format!(
                 "Secret {name} may not be read by this controller: add a role in namespace {namespace} with the rule \
                  {{apiGroups: [\"\"], resources: [secrets], resourceNames: [{name}], verbs: [get]}}",
                 name = key.name
-            ));
+            )));
         }
-        Ok(Err(error)) => return Err(format!("Secret {} cannot be read: {error}", key.name)),
+        Ok(Err(error)) => {
+            return Err(Unread::Passing(format!("Secret {} cannot be read: {error}", key.name)));
+        }
         Ok(Ok(secret)) => secret,
     };
     let found = secret.data.and_then(|mut data| data.remove(&key.key));
-    found.map(|bytes| bytes.0).ok_or_else(|| format!("Secret {} has no key {}", key.name, key.key))
+    let absent = || Unread::Wrong(format!("Secret {} has no key {}", key.name, key.key));
+    found.map(|bytes| bytes.0).ok_or_else(absent)
 }

@@ -99,8 +99,8 @@ pub(crate) enum Handover {
     Unlisted,
     /// The one of this name is there still; and why, if it cannot be removed.
     Removing { name: String, problem: Option<String> },
-    /// It is gone, but what its controller began may still arrive.
-    Settling(String),
+    /// One that scaled the target is gone, but what its controller began may still arrive.
+    Settling,
 }
 
 impl Handover {
@@ -111,12 +111,13 @@ impl Handover {
             Self::Removing { name, problem } => Some(format!(
                 "the HorizontalPodAutoscaler {name} of this object's former strategy is being removed; nothing is \
                  written to the target before it is gone{}",
-                problem.iter().map(|problem| format!(" ({problem})")).collect::<String>()
+                problem.as_ref().map_or_else(String::new, |problem| format!(" ({problem})"))
             )),
-            Self::Settling(name) => Some(format!(
-                "the HorizontalPodAutoscaler {name} of this object's former strategy is gone; nothing is written to the \
-                 target for one sync period of its controller"
-            )),
+            Self::Settling => Some(
+                "a HorizontalPodAutoscaler that scaled the target is gone; nothing is written to the target for one sync \
+                 period of its controller"
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -7,7 +7,9 @@ use windlass_scaling::{Health, Instant, MAX_SIGNALS, SignalObservation};
 
 /// An outage that ends sooner was a flicker. It is counted from when no reading was fresh any more.
 const FLICKER: Duration = Duration::from_secs(3);
-/// For so long nothing is said of pods that cannot have been heard yet: a fresh span, and some.
+/// A signal whose pods cannot have been heard yet is not called blind for its fresh span, and this.
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
+/// For so long nothing is told of a target of which readings are awaited: as long as pages of pods take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a signal gives, as whoever is on call asks for it; the worse the later.
@@ -78,15 +80,20 @@ pub(crate) struct Outages {
 }
 
 impl Outages {
-    /// Takes note of what is seen at `now`.
-    pub(crate) fn look(&mut self, seen: &[SignalObservation], now: Instant) -> Changes {
+    /// Takes note of what is seen at `now`. `patience`: how long the signal at a position may be without a first reading.
+    pub(crate) fn look(
+        &mut self,
+        seen: &[SignalObservation],
+        patience: impl Fn(usize) -> Duration,
+        now: Instant,
+    ) -> Changes {
         let mut changes = Changes::default();
         self.signals.truncate(seen.len());
         while self.signals.len() < seen.len().min(MAX_SIGNALS) {
             self.signals.push(Signal { sight: Sight::Waiting, outage: None });
         }
         for (index, (seen, signal)) in (0..).zip(seen.iter().zip(&mut self.signals)) {
-            signal.look(seen, index, now, &mut changes);
+            signal.look(seen, index, patience(usize::from(index)), now, &mut changes);
         }
         changes
     }
@@ -108,7 +115,14 @@ impl Outages {
 }
 
 impl Signal {
-    fn look(&mut self, seen: &SignalObservation, index: u8, now: Instant, changes: &mut Changes) {
+    fn look(
+        &mut self,
+        seen: &SignalObservation,
+        index: u8,
+        patience: Duration,
+        now: Instant,
+        changes: &mut Changes,
+    ) {
         let silent = seen.silent + seen.left_out;
         self.sight = match seen.health {
             Health::NoReadyPods => Sight::NoReadyPods,
@@ -119,7 +133,7 @@ impl Signal {
             Health::Blind => {
                 let fresh = Outage { last: seen.newest_reading, seen: now, blind: None, told: false };
                 let outage = self.outage.get_or_insert(fresh);
-                if seen.silent > 0 || now - outage.seen > PATIENCE {
+                if seen.silent > 0 || now - outage.seen > patience {
                     outage.blind.get_or_insert(now);
                 }
                 if !outage.told && outage.blind.is_some_and(|blind| now - blind >= FLICKER) {
@@ -199,7 +213,7 @@ mod tests {
             if matches!(what, "fresh" | "thin" | "half" | "churn") {
                 newest = Some(second);
             }
-            let changes = outages.look(&[seen(what, newest)], at(second));
+            let changes = outages.look(&[seen(what, newest)], |_| PATIENCE, at(second));
             let name = |what: &str, change: Change| {
                 let ever = if change.ever { "" } else { ", never any" };
                 format!("{second}: {what} since {}{ever}", change.since.as_secs_f64())
@@ -284,8 +298,8 @@ mod tests {
     fn signals_that_fall_silent_together_are_told_together() {
         let mut outages = Outages::default();
         let both = [seen("silent", Some(10.0)), seen("silent", Some(9.0))];
-        outages.look(&both, at(13.0));
-        let began = outages.look(&both, at(16.0)).began.unwrap();
+        outages.look(&both, |_| PATIENCE, at(13.0));
+        let began = outages.look(&both, |_| PATIENCE, at(16.0)).began.unwrap();
         assert_eq!((began.signals.as_slice(), began.since), (&[0, 1][..], at(9.0)));
         assert_eq!(outages.last_reading(1), Some(at(9.0)));
         outages.forget();

@@ -193,8 +193,8 @@ fn note(
     change: impl FnOnce(&mut Active, windlass_scaling::Instant),
 ) {
     shared.index.lock().after_write(&request.key, |autoscaler, now| {
-        let scale = autoscaler.state.as_ref().ok().and_then(|active| active.scale.as_ref().ok());
-        if scale.is_none_or(|scale| scale.uid != request.uid) {
+        // Also while the count cannot be read for a moment: or the write would be under way for ever.
+        if !autoscaler.state.as_ref().is_ok_and(|active| active.is_target(&request.uid)) {
             return;
         }
         if let Some(record) = record {

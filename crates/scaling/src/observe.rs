@@ -126,10 +126,12 @@ pub fn observe(
                 let since = *memory.observed_since.get_or_insert(now);
                 let tally = match signal.scope {
                     Scope::Pod => Tally::of(signal, facts, |pod| readings.get(pod, index), since, now),
-                    Scope::Fleet => Tally::of_fleet(signal, 1, readings.fleet(index), since, now),
+                    Scope::Fleet => Tally::of_fleet(signal, (1, 1.0), readings.fleet(index), since, now),
                     Scope::PodMean => {
-                        let replicas = facts.ready().div_ceil(facts.group());
-                        Tally::of_fleet(signal, replicas, readings.fleet(index), since, now)
+                        // A load adds up over the pods of a replica; a replica's utilisation or latency is their mean.
+                        let additive = signal.kind == Kind::Additive;
+                        let weight = if additive { 1.0 } else { 1.0 / f64::from(facts.group()) };
+                        Tally::of_fleet(signal, (facts.ready(), weight), readings.fleet(index), since, now)
                     }
                 };
                 hold_backlog(signal, facts.spec_replicas, &starts, memory, now);
@@ -205,10 +207,10 @@ impl Tally {
         tally
     }
 
-    /// One reading that stands for `pods` pods, or for a fleet that counts as one.
+    /// One reading that stands for so many pods, each of this weight, or for a fleet that counts as one.
     fn of_fleet(
         signal: &SignalPolicy,
-        pods: u32,
+        (pods, weight): (u32, f64),
         newest: Option<Reading>,
         observed_since: Instant,
         now: Instant,
@@ -220,7 +222,7 @@ impl Tally {
         }
         if let Some(reading) = newest.filter(|reading| now - reading.received <= signal.pace.fresh_span) {
             tally.fresh = pods;
-            tally.fresh_sum = reading.value * f64::from(pods);
+            tally.fresh_sum = reading.value * f64::from(pods) * weight;
             tally.oldest_fresh = Some(reading.received);
             tally.tells_since = Some(reading.since);
         } else {
@@ -287,7 +289,12 @@ fn observe_signal(
     let before = memory.last_round().map(|(at, _)| at);
     let Pace { interval, fresh_span } = signal.pace;
     // What is measured without the pods knows nothing of them, and counts no load twice.
-    let changed_at = if signal.scope == Scope::Fleet { None } else { Some(facts.changed_at()) };
+    let changed_at = match signal.scope {
+        Scope::Pod => Some(facts.changed_at()),
+        Scope::Fleet => None,
+        // Whoever makes the mean may have heard of the change only a while later.
+        Scope::PodMean => Some(facts.changed_at() + fresh_span),
+    };
     if tally.is_round_after(before, changed_at) {
         // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
         let gap = fresh_span + interval;

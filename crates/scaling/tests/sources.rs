@@ -97,12 +97,28 @@ fn a_total_of_the_fleet_needs_no_pods() {
 #[test]
 fn a_mean_over_pods_is_a_total_with_the_pods_that_are_ready() {
     let mut world = World::new(policy(true, vec![signal(Scope::PodMean, 5)], 1), 4);
-    world.run(1..7, |_| Some(20.0));
+    // Whoever makes the mean may have heard of the pods only a fresh span later.
+    world.run(1..15, |_| Some(20.0));
+    assert_eq!(world.observation.as_ref().unwrap().signals[0].total, None);
+    world.run(15..25, |_| Some(20.0));
     let seen = world.observation.as_ref().unwrap().signals[0];
     assert_eq!((seen.total, seen.ready, seen.fresh), (Some(80.0), 4, 4));
-    world.set_pods(0, at(7));
-    world.decide(at(7));
+    world.set_pods(0, at(25));
+    world.decide(at(25));
     assert_eq!(world.health(), Health::NoReadyPods);
+}
+
+/// Of groups of four pods: a load adds up over the pods of a replica, a utilisation is their mean.
+#[test]
+fn a_mean_over_pods_of_groups_counts_every_pod() {
+    for (kind, total) in [(Kind::Additive, 160.0), (Kind::Utilisation, 40.0)] {
+        let signal = SignalPolicy { kind, ..signal(Scope::PodMean, 5) };
+        let mut world = World::new(policy(true, vec![signal], 2), 2);
+        world.facts.pods_per_replica = 4;
+        world.set_pods(8, Instant::ZERO);
+        world.run(1..25, |_| Some(20.0));
+        assert_eq!(world.observation.as_ref().unwrap().signals[0].total, Some(total), "{kind:?}");
+    }
 }
 
 #[test]

@@ -92,6 +92,11 @@ impl Access {
         state.provided = Some(credentials);
     }
 
+    /// Whether there are credentials.
+    pub fn is_provided(&self) -> bool {
+        matches!(self.state.lock().provided, Some(Ok(_)))
+    }
+
     /// Completes when a server refused what was provided: it may have been replaced.
     pub async fn rejected(&self) {
         self.rejected.notified().await;

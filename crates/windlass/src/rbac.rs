@@ -18,6 +18,10 @@ pub(crate) struct Arguments {
     /// The same for a kind without a /scale subresource: the right to patch its objects.
     #[arg(long, value_name = "GROUP/RESOURCE")]
     target_without_scale: Vec<String>,
+    /// The right to read Secrets of every namespace, for metric sources with bearerTokenSecret or caBundleSecret. A Role in
+    /// each namespace that names the Secrets is the narrower way.
+    #[arg(long)]
+    secrets: bool,
 }
 
 /// What would have to be quoted in YAML is no name.
@@ -41,6 +45,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         targets: targets.collect::<anyhow::Result<_>>()?,
         namespace: arguments.namespace,
         lease: arguments.lease_name,
+        secrets: arguments.secrets,
     };
     print!("{}", rbac.yaml());
     Ok(())

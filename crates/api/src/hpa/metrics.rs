@@ -46,7 +46,8 @@ fn metric(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<MetricSpec, 
     let name = entry.metric;
     let endpoint = set(entry.wire.endpoint.as_ref());
     let external = matches!(entry.source_type, Some("external" | "domain"));
-    if let Some(resource) = (!external).then(|| resource_of(name)).flatten() {
+    let elsewhere = external || entry.source_type == Some("prometheus");
+    if let Some(resource) = (!elsewhere).then(|| resource_of(name)).flatten() {
         note_unused(entry, "what the kubelets measure, by way of metrics.k8s.io", warnings);
         return Ok(resource_metric(resource, entry, warnings));
     }

@@ -8,7 +8,7 @@ use super::{Active, Key};
 use crate::journal::{Entry, Held, Journal};
 
 /// What would be follows the load while nothing is done: it is told anew at most this often.
-const TELL: Duration = Duration::from_secs(10);
+const TELL: Duration = Duration::from_mins(1);
 
 /// The hold that was told of last.
 #[derive(Debug, Clone, Copy)]

@@ -205,7 +205,7 @@ fn pages(sources: &[Source]) -> Vec<Page> {
         path: source.path.clone(),
         wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
         signals,
-        access: credentials::access(&source.access),
+        access: credentials::access(&source.access, true),
         declared: source.access.clone(),
     };
     grouped.into_iter().map(page).collect()

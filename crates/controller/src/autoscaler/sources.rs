@@ -219,7 +219,7 @@ impl Poll {
 /// Who asks, on a connection that is kept, with credentials that are.
 enum Asker {
     Api(Query),
-    Page { page: PolledPod, _keeper: Option<AbortOnDropHandle<()>> },
+    Page { page: Box<PolledPod>, _keeper: Option<AbortOnDropHandle<()>> },
     Prometheus { query: InstantQuery, _keeper: Option<AbortOnDropHandle<()>> },
 }
 
@@ -227,7 +227,7 @@ impl Asker {
     fn new(poll: &Poll) -> Self {
         let interval = poll.schedule.interval;
         let reach = |address: &Address, path: &str, declared: &windlass_api::Access| {
-            let access = credentials::access(declared);
+            let access = credentials::access(declared, false);
             let endpoint = endpoint(address, path, access.clone());
             let client = poll.reader.client.clone();
             let namespace = &poll.key.namespace;
@@ -238,7 +238,7 @@ impl Asker {
             RequestKind::Page { source, metrics } => {
                 let (endpoint, keeper) = reach(&source.address, &source.path, &source.access);
                 let page = PolledPod::new(endpoint, interval, Arc::new(Wanted::new(metrics)));
-                Self::Page { page, _keeper: keeper }
+                Self::Page { page: Box::new(page), _keeper: keeper }
             }
             RequestKind::Prometheus(source) => {
                 let (endpoint, keeper) = reach(&source.address, &source.path, &source.access);
@@ -341,7 +341,7 @@ impl Active {
         for &signal in signals {
             any |= self.readings.record_fleet(signal, value, at, at);
         }
-        (any, self.outdated(signals, at, taken, clock.now()))
+        (any, self.outdated(signals, at, clock.now()))
     }
 
     /// Values by the names of pods. What is of before a pod was ready is of another pod of its name, or of its start.
@@ -354,7 +354,7 @@ impl Active {
             if at < since {
                 continue;
             }
-            newest = newest.max(Some((at, said.taken)));
+            newest = newest.max(Some(at));
             for (&signal, &value) in signals.iter().zip(&said.values) {
                 let recorded =
                     self.readings.record_over(uid, signal, value, at.saturating_sub(said.window), at);
@@ -364,18 +364,17 @@ impl Active {
         }
         let problem = match newest {
             _ if negative => Some("a value is below 0, which is no reading".to_owned()),
-            Some((at, taken)) => self.outdated(signals, at, taken, clock.now()),
+            Some(at) => self.outdated(signals, at, clock.now()),
             None => Some("the API knows none of the ready pods yet".to_owned()),
         };
         (any, problem)
     }
 
-    fn outdated(&self, signals: &[u8], at: Instant, taken: Timestamp, now: Instant) -> Option<String> {
+    fn outdated(&self, signals: &[u8], at: Instant, now: Instant) -> Option<String> {
         let signal = self.resolved.policy.signals.get(usize::from(*signals.first()?))?;
         let limit = signal.pace.fresh_span;
-        let old =
-            || format!("the newest value is of {}, over {} s old", taken.strftime("%FT%TZ"), limit.as_secs());
-        (now - at > limit).then(old)
+        // Without the time, which is another one with every poll.
+        (now - at > limit).then(|| format!("the newest value is over {} s old", limit.as_secs()))
     }
 }
 

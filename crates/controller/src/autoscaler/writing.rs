@@ -85,6 +85,11 @@ impl Active {
         })
     }
 
+    /// Whether the last target that was known is this object.
+    pub(crate) fn is_target(&self, uid: &str) -> bool {
+        self.target_uid.as_deref() == Some(uid)
+    }
+
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.under_way
     }

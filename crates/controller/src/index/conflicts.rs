@@ -92,6 +92,9 @@ impl Index {
     pub(crate) fn rival_gone(&mut self, kind: RivalKind, namespace: &str, name: &str) {
         let Some(known) = self.rivals.0.get_mut(namespace) else { return };
         if let Some(gone) = known.remove(&(kind, name.to_owned())) {
+            if kind == RivalKind::HorizontalPodAutoscaler {
+                self.settle(namespace, &gone.target);
+            }
             self.find_conflicts(namespace, &gone.target.name);
         }
     }
@@ -119,7 +122,7 @@ impl Index {
         // The oldest first: who yields stands in nobody's way.
         let mut going_on: Vec<(&Key, &TargetRef)> = Vec::new();
         for (claim, target) in &claims {
-            let rivals: Vec<String> = self.rivals_of(namespace, target);
+            let rivals: Vec<String> = self.rivals_of(claim, target);
             let older = going_on.iter().find(|(_, other)| other.overlaps(target)).map(|(key, _)| *key);
             let others = claims.iter().filter(|(other, _)| other.key != claim.key);
             let overlapping: Vec<&str> = others
@@ -129,13 +132,11 @@ impl Index {
             if older.is_none() {
                 going_on.push((claim.key, target));
             }
-            let conflict = match (rivals.is_empty(), older) {
-                (false, _) => Some(with_rivals(claim.key, target, &rivals)),
-                (true, Some(older)) => Some(with_older(older, claim.key, target)),
-                (true, None) if !overlapping.is_empty() => {
-                    Some(with_younger(claim.key, &overlapping, target))
-                }
-                (true, None) => None,
+            let conflict = match older {
+                Some(older) => Some(with_older(older, claim.key, target)),
+                None if !rivals.is_empty() => Some(with_rivals(claim.key, target, &rivals)),
+                None if !overlapping.is_empty() => Some(with_younger(claim.key, &overlapping, target)),
+                None => None,
             };
             found.push((claim.key.clone(), conflict));
         }
@@ -149,24 +150,21 @@ impl Index {
         }
     }
 
-    /// The autoscalers that are not ours and scale this object: kind and name.
-    fn rivals_of(&self, namespace: &str, target: &TargetRef) -> Vec<String> {
-        let Some(known) = self.rivals.0.get(namespace) else { return Vec::new() };
+    /// The autoscalers that are not the claim's own and scale its target: kind and name.
+    fn rivals_of(&self, claim: &Claim<'_>, target: &TargetRef) -> Vec<String> {
+        let Some(known) = self.rivals.0.get(&claim.key.namespace) else { return Vec::new() };
         let on_it = known.iter().filter(|(_, rival)| rival.target.same_object(target));
-        // An HPA that a PodAutoscaler or a ScaledObject made is spoken for by its owner.
         let of_itself = on_it.filter(|(_, rival)| {
             let owner = rival.controller.as_ref();
             owner.is_none_or(|owner| match owner.kind.as_str() {
+                // One that a ScaledObject made is spoken for by that.
                 "ScaledObject" => !known.contains_key(&(RivalKind::ScaledObject, owner.name.clone())),
-                "PodAutoscaler" => !self.has_uid(namespace, &owner.uid),
+                // Another PodAutoscaler's writes for as long as it is there, even if its object yields or is not valid.
+                "PodAutoscaler" => claim.uid != Some(&owner.uid),
                 _ => true,
             })
         });
         of_itself.map(|((kind, name), _)| format!("{kind:?} {name}")).collect()
-    }
-
-    fn has_uid(&self, namespace: &str, uid: &str) -> bool {
-        self.known_in(namespace).any(|(_, known)| known.object.metadata.uid.as_deref() == Some(uid))
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use windlass_api::{PodAutoscaler, hpa};
-use windlass_scaling::Instant;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+use windlass_api::{PodAutoscaler, TargetRef, hpa};
+use windlass_scaling::{Instant, Mode};
 
 use super::{Index, Rival, RivalKind, Task};
 use crate::autoscaler::{Key, ScaleProblem, TICK};
@@ -16,6 +16,7 @@ use crate::hpa::{
     WAITING_FOR_HPA, is_owned,
 };
 use crate::journal::{Entry, HpaRecommended};
+use crate::write::FIELD_MANAGER;
 
 /// How often a HorizontalPodAutoscaler's controller looks at each, unless it is told otherwise: kube-controller-manager's
 /// default of `--horizontal-pod-autoscaler-sync-period`.
@@ -97,7 +98,7 @@ impl Hpas {
         if known.is_some_and(|known| version(known) > version(&hpa)) {
             return;
         }
-        hpa.metadata.managed_fields = None;
+        keep_of_managed_fields(&mut hpa);
         hpa.metadata.annotations = None;
         self.known.insert(key.clone(), Arc::new(hpa));
     }
@@ -152,6 +153,18 @@ impl Hpas {
     }
 }
 
+/// Of who wrote it, only whether we did is of use.
+fn keep_of_managed_fields(hpa: &mut HorizontalPodAutoscaler) {
+    let fields = hpa.metadata.managed_fields.take().unwrap_or_default();
+    let own = fields.into_iter().find(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    hpa.metadata.managed_fields = own.map(|entry| vec![ManagedFieldsEntry { fields_v1: None, ..entry }]);
+}
+
+/// Whether it was ever written here: another controller of the same objects may have made it, and be using it.
+fn was_written_here(hpa: &HorizontalPodAutoscaler) -> bool {
+    hpa.metadata.managed_fields.is_some()
+}
+
 fn not_ours(key: &Key, hpa: &HorizontalPodAutoscaler) -> String {
     let name = hpa.metadata.name.as_deref().unwrap_or_default();
     let mut owners = hpa.metadata.owner_references.iter().flatten();
@@ -185,6 +198,15 @@ impl Index {
         self.rival_gone(RivalKind::HorizontalPodAutoscaler, &key.namespace, &key.name);
         self.hpa_gone(key);
         self.hpa_changed(key);
+    }
+
+    /// One that scaled this object is gone: who scales it now waits for what its controller may have begun.
+    pub(super) fn settle(&mut self, namespace: &str, target: &TargetRef) {
+        let now = self.clock.now();
+        let concerned =
+            self.active_in(namespace).filter(|(_, active)| active.resolved.target.same_object(target));
+        let keys: Vec<Key> = concerned.map(|(key, _)| key.clone()).collect();
+        self.hpas.gone.extend(keys.into_iter().map(|key| (key, now)));
     }
 
     /// Notes when one of ours went.
@@ -252,7 +274,10 @@ impl Index {
         }
         let (owner, name) =
             (autoscaler.object.metadata.uid.clone().unwrap_or_default(), hpa::name_of(&key.name));
-        if let Some(hpa) = self.hpas.owned_by(key, &owner) {
+        let writes =
+            autoscaler.state.as_ref().is_ok_and(|active| active.resolved.policy.hold.mode == Mode::Auto);
+        let in_the_way = self.hpas.owned_by(key, &owner).filter(|hpa| writes || was_written_here(hpa));
+        if let Some(hpa) = in_the_way {
             let uid = hpa.metadata.uid.clone().unwrap_or_default();
             if hpa.metadata.deletion_timestamp.is_none() {
                 self.ask_for(key, owner, Change::Remove(uid), now);
@@ -264,7 +289,7 @@ impl Index {
             return Handover::Removing { name, problem: None };
         }
         match self.hpas.gone.get(key) {
-            Some(gone) if now - *gone < self.hpas.sync_period => Handover::Settling(name),
+            Some(gone) if now - *gone < self.hpas.sync_period => Handover::Settling,
             _ => {
                 self.hpas.forget_autoscaler(key);
                 Handover::Done
@@ -284,8 +309,15 @@ impl Index {
         let mirror = self.hpas.owned_by(key, &owner).map(|hpa| Mirror::of(hpa));
         let rescale = mirror.as_ref().and_then(Mirror::rescale);
         native.mirror = mirror;
+        let recommends = native.resolved.policy.hold.mode == Mode::Recommend;
         let change = match self.hpas.change(key, &owner, desired) {
             Ok(_) if yields => self.hpas.change(key, &owner, None),
+            Ok(Some(Change::Remove(_)))
+                if recommends
+                    && !self.hpas.owned_by(key, &owner).is_some_and(|hpa| was_written_here(hpa)) =>
+            {
+                Ok(None)
+            }
             change => change,
         };
         let write_problem = self.hpas.writes.get(key).and_then(|writes| writes.problem.clone());
@@ -349,7 +381,7 @@ impl Index {
         let name = Key { namespace: key.namespace.clone(), name: request.name.clone() };
         let writes = self.hpas.writes.entry(key.clone()).or_default();
         writes.under_way = false;
-        match outcome {
+        match outcome.and_then(|hpa| agreed(&request.change, hpa)) {
             Ok(hpa) => {
                 *writes = Writes::default();
                 match (hpa, &request.change) {
@@ -379,6 +411,22 @@ impl Index {
         if let Some(known) = known.filter(|known| known.metadata.uid.as_deref() == Some(uid)) {
             Arc::make_mut(known).metadata.deletion_timestamp = Some(now);
         }
+    }
+}
+
+/// Something between us and the object, such as an admission webhook, may know better: then it is not asked for again and
+/// again.
+fn agreed(
+    change: &Change,
+    made: Option<HorizontalPodAutoscaler>,
+) -> Result<Option<HorizontalPodAutoscaler>, Option<String>> {
+    let (Change::Create(desired) | Change::Update(desired)) = change else { return Ok(made) };
+    match made {
+        Some(made) if !hpa::agrees(&made, desired) => Err(Some(
+            "the API server made it another one than was asked for; an admission webhook may change it"
+                .to_owned(),
+        )),
+        made => Ok(made),
     }
 }
 

@@ -96,7 +96,7 @@ impl World {
         let now = self.clock.now();
         let capacity = Capacity { ready: signal.ready, starting: 8 - signal.ready, stuck: 0, leaving: 0 };
         let active = self.active();
-        active.outages.look(&[signal], now);
+        active.outages.look(&[signal], |_| crate::outages::PATIENCE, now);
         active.observation = Some(Observation {
             spec_replicas: 8,
             capacity,

@@ -124,7 +124,7 @@ async fn what_the_controller_does_not_need_it_may_not_do() {
         ("create", "autoscaling", "horizontalpodautoscalers/", true),
         ("list", "external.metrics.k8s.io", "anything/", true),
         ("update", "leaderworkerset.x-k8s.io", "leaderworkersets/scale", true),
-        ("get", "", "secrets/", true),
+        ("get", "", "secrets/", false),
         ("list", "", "secrets/", false),
         ("update", "apps", "deployments/", false),
         ("patch", "autoscaling.aibrix.ai", "podautoscalers/", false),

@@ -122,7 +122,11 @@ async fn an_outdated_or_negative_total_says_so() {
     };
     hear(&mut world, 20.0, Duration::from_secs(90));
     assert_eq!(world.health(0), Health::Blind);
-    assert!(active(&world).silence([0]).contains(", over 60 s old"), "{}", active(&world).silence([0]));
+    assert!(
+        active(&world).silence([0]).contains("the newest value is over 60 s old"),
+        "{}",
+        active(&world).silence([0])
+    );
     hear(&mut world, -1.0, Duration::ZERO);
     assert_eq!(active(&world).silence([0]), " (the value is -1, which is no reading)");
     hear(&mut world, 20.0, Duration::from_secs(20));

@@ -32,6 +32,8 @@ fn there(object: &PodAutoscaler, version: u32, status: &Value) -> HorizontalPodA
     hpa.metadata.uid = Some("hpa".to_owned());
     hpa.metadata.resource_version = Some(version.to_string());
     hpa.status = serde_json::from_value(status.clone()).unwrap();
+    let manager = Some(FIELD_MANAGER.to_owned());
+    hpa.metadata.managed_fields = Some(vec![ManagedFieldsEntry { manager, ..Default::default() }]);
     hpa
 }
 
@@ -144,7 +146,45 @@ async fn one_that_is_not_ours_is_left_alone() {
     world.scale(1);
     assert_eq!(world.hpa_writes(), [""; 0]);
     world.index.hpa_deleted(&name());
+    assert_eq!(world.hpa_writes(), [""; 0], "its controller may have begun something");
+    world.pass(SYNC_PERIOD);
     assert_eq!(world.hpa_writes(), ["1 → 2"]);
+}
+
+/// Beside AIBrix's own controller, which made it and uses it, only a recommendation is made.
+#[tokio::test]
+async fn a_recommendation_leaves_what_another_controller_made() {
+    for strategy in ["HPA", "KPA"] {
+        let mut world = World::new();
+        let mut made = there(&of_strategy("HPA"), 5, &json!({}));
+        made.metadata.managed_fields.as_mut().unwrap()[0].manager = Some("manager".to_owned());
+        let object = if strategy == "HPA" { of_strategy("HPA") } else { own() };
+        world.index.apply_autoscaler(annotated(object.clone(), "mode", "recommend"));
+        world.index.apply_hpa(made);
+        world.index.retain_hpas(&HashSet::from([name()]));
+        world.scale(1);
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.hpa_writes(), [""; 0], "{strategy}");
+        world.index.apply_autoscaler(object);
+        world.pass(Duration::from_secs(1));
+        let expected = if strategy == "HPA" { vec![] } else { vec!["remove pa-hpa"] };
+        assert_eq!(world.hpa_writes(), expected, "{strategy}, in auto");
+    }
+}
+
+/// A webhook that changes what is asked for must not be fought at the pace of the API server.
+#[tokio::test]
+async fn what_the_api_server_made_another_one_is_not_asked_for_again_at_once() {
+    let mut world = World::new();
+    world.index.retain_hpas(&HashSet::new());
+    world.index.apply_autoscaler(of_strategy("HPA"));
+    assert_eq!(world.hpa_writes(), ["create pa-hpa"]);
+    let desired = there(&of_strategy("HPA"), 5, &json!({}));
+    let mut capped = desired.clone();
+    capped.spec.as_mut().unwrap().max_replicas = 3;
+    world.hpa_acknowledged(Change::Create(Box::new(desired)), Ok(Some(capped)));
+    assert_eq!(world.hpa_writes(), [""; 0]);
+    assert_eq!(world.problem(), Some(FAILED_UPDATE_HPA));
 }
 
 /// The first write of our own: after it is gone, and one sync period of its controller later.
@@ -161,8 +201,8 @@ async fn our_own_writes_wait_until_it_can_write_no_more() {
     let active = |world: &World| world.index.autoscalers[&key()].state.as_ref().unwrap().handover.clone();
     assert!(matches!(active(&world), Handover::Removing { problem: None, .. }));
     world.index.hpa_deleted(&name());
-    assert!(matches!(active(&world), Handover::Settling(_)));
-    world.pass(SYNC_PERIOD - Duration::from_secs(1));
+    assert!(matches!(active(&world), Handover::Settling));
+    world.pass(SYNC_PERIOD.saturating_sub(Duration::from_secs(1)));
     assert_eq!(world.hpa_writes(), [""; 0]);
     world.pass(Duration::from_secs(2));
     assert_eq!(world.hpa_writes(), ["1 → 2"]);

@@ -49,7 +49,7 @@ async fn what_is_held_is_not_written_and_said() {
         assert_eq!(held, Some(reason), "{annotations:?}");
         // What would be was 1 at first, and is told anew after a while only.
         for _ in 0..2 {
-            let later = world.index.clock.now() + Duration::from_secs(11);
+            let later = world.index.clock.now() + Duration::from_secs(61);
             let Some(Ok(active)) = world.index.autoscalers.get_mut(&key()).map(|known| &mut known.state)
             else {
                 panic!("it is valid")
