@@ -118,8 +118,9 @@ fn metrics_are_mapped() {
         (source("external", "queue", "7"), other("External", "queue", "7")),
         (source("domain", "queue", "7"), other("External", "queue", "7")),
         (source("external", "cpu", "7"), other("External", "cpu", "7")),
+        (source("external", "cpu", "500m"), other("External", "cpu", "500m")),
     ] {
-        let made = spec_of(&object(&[], &sources(&[from.clone()])));
+        let made = spec_of(&object(&[], &sources(std::slice::from_ref(&from))));
         assert_eq!(made["metrics"], json!([to]), "{from}");
     }
     let v01 = json!({"targetMetric": "CPU", "targetValue": "10"});
@@ -144,7 +145,7 @@ fn what_it_cannot_read_is_said() {
         let errors = resolve(&object(&[], &sources(metrics))).unwrap_err();
         errors.iter().map(|error| (error.reason(), error.to_string())).collect()
     };
-    assert_eq!(errors(&[endpoint.clone()]), [("MetricsConfigError", unreadable.to_owned())]);
+    assert_eq!(errors(std::slice::from_ref(&endpoint)), [("MetricsConfigError", unreadable.to_owned())]);
     assert_eq!(errors(&[endpoint.clone(), prometheus]).len(), 2);
     assert!(errors(&[source("custom", "a/b", "7")])[0].1.contains("cannot be the name of a metric"));
 

@@ -18,7 +18,7 @@ const STRATEGIES: [(&str, &str); 3] = [("kpa", "KPA"), ("apa", "APA"), ("hpa", "
 const BOUNDS: (u32, u32) = (2, 8);
 const KILLS: usize = 50;
 /// A controller lives this many milliseconds: from before its first list to well after its first decisions.
-const LIFE_MS: Range<usize> = 50..4000;
+const LIFE_MS: Range<usize> = 50..8000;
 /// From half a replica's worth to far beyond what the bounds allow.
 const TOTALS: [&str; 5] = ["10", "60", "120", "400", "4000"];
 /// What stands at the end asks for this many.
@@ -68,7 +68,7 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
         println!(
             "  {name}: {} changes, {}",
             asked.len() - 1,
-            trajectory::text(&asked[asked.len().min(9) - 1..], begun)
+            trajectory::text(&asked[asked.len().saturating_sub(9)..], begun)
         );
     }
     println!(

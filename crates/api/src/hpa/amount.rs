@@ -95,7 +95,7 @@ mod tests {
             ("1.5k", Some(1500 * NANO)),
             ("1Gi", Some(NANO << 30)),
             ("1024Mi", Some(NANO << 30)),
-            ("1.5Gi", Some(NANO * 3 << 29)),
+            ("1.5Gi", Some((NANO * 3) << 29)),
             ("1e3", Some(1000 * NANO)),
             ("12E-1", Some(NANO * 6 / 5)),
             ("1E", Some(NANO * 10_i128.pow(18))),

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use windlass_metrics::Catalogue;
 
 use super::amount;
+use crate::quantity;
 use crate::settings::{Origin, Setting};
 use crate::signals::Entry;
 use crate::source;
@@ -65,8 +66,9 @@ fn metric(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<MetricSpec, 
         )),
         (source_type, _) => {
             let metric = MetricIdentifier { name: name.to_owned(), selector: None };
-            let target =
-                average(amount::milli(source::parse_target(entry.value).unwrap_or(1.0)), entry, warnings);
+            // An external metric may be called cpu, and then its target may have a suffix.
+            let value = source::parse_target(entry.value).or_else(|| quantity::with_suffix(entry.value));
+            let target = average(amount::milli(value.unwrap_or(1.0)), entry, warnings);
             if external {
                 let source = ExternalMetricSource { metric, target };
                 return Ok(MetricSpec {

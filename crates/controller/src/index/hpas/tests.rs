@@ -163,7 +163,7 @@ async fn a_recommendation_leaves_what_another_controller_made() {
         world.index.apply_hpa(made);
         world.index.retain_hpas(&HashSet::from([name()]));
         world.scale(1);
-        world.pass(Duration::from_secs(60));
+        world.pass(Duration::from_mins(1));
         assert_eq!(world.hpa_writes(), [""; 0], "{strategy}");
         world.index.apply_autoscaler(object);
         world.pass(Duration::from_secs(1));
