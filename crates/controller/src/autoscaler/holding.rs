@@ -6,9 +6,11 @@ use windlass_scaling::{Instant, Mode, Stage};
 
 use super::{Active, Key};
 use crate::journal::{Entry, Held, Journal};
+use crate::pace::Pace;
 
-/// What would be follows the load while nothing is done: it is told anew at most this often.
-const TELL: Duration = Duration::from_mins(1);
+/// What would be follows the load while nothing is done: news of it are told so many at once, then one in this time.
+const BURST: u32 = 4;
+const EACH: Duration = Duration::from_mins(1);
 
 /// The hold that was told of last.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +18,7 @@ pub(super) struct Holding {
     /// Mode, count ordered, count held.
     hold: (Mode, Option<u32>, u32),
     would_be: u32,
-    at: Instant,
+    pace: Pace,
 }
 
 impl Active {
@@ -31,11 +33,15 @@ impl Active {
         let order = policy.hold.order_at(now).map(|order| order.replicas);
         let hold = (policy.hold.mode, order, decision.replicas);
         let (from, to) = (decision.replicas, decision.would_be);
-        let known = |told: Holding| told.hold == hold && (told.would_be == to || now - told.at < TELL);
-        if self.holding.is_some_and(known) {
-            return;
+        match &mut self.holding {
+            Some(told) if told.hold == hold => {
+                if told.would_be == to || !told.pace.take(now) {
+                    return;
+                }
+                told.would_be = to;
+            }
+            holding => *holding = Some(Holding { hold, would_be: to, pace: Pace::new(BURST, EACH) }),
         }
-        self.holding = Some(Holding { hold, would_be: to, at: now });
         Held { key, holding: from, would_be: to, reason: &self.account(now).join("; ") }.record(journal);
     }
 

@@ -47,15 +47,6 @@ async fn what_is_held_is_not_written_and_said() {
         assert_eq!(asked, written, "{annotations:?}");
         let held = world.active().held().map(|(reason, _)| reason);
         assert_eq!(held, Some(reason), "{annotations:?}");
-        // What would be was 1 at first, and is told anew after a while only.
-        for _ in 0..2 {
-            let later = world.index.clock.now() + Duration::from_secs(61);
-            let Some(Ok(active)) = world.index.autoscalers.get_mut(&key()).map(|known| &mut known.state)
-            else {
-                panic!("it is valid")
-            };
-            active.note_hold(&key(), later, &Journal::default());
-        }
         assert_eq!(world.active().held().unwrap().1, sentence);
         world.index.apply_autoscaler(annotated(&[]));
         assert_eq!(world.active().held(), None);
@@ -92,4 +83,22 @@ async fn a_controller_that_only_recommends_writes_nothing() {
         assert_eq!(decision.replicas, 1);
         assert_eq!(decision.would_be, if annotations.first() == Some(&("hold-at", "6")) { 6 } else { 2 });
     }
+}
+
+/// Noise in the load is no news for ever: each of them is a status written.
+#[tokio::test]
+async fn what_would_be_is_told_at_a_pace() {
+    let (mut world, _) = World::held(&[("mode", "paused")]);
+    let mut told = Vec::new();
+    for second in 0..120_u64 {
+        let now = world.index.clock.now() + Duration::from_secs(second);
+        let Some(Ok(active)) = world.index.autoscalers.get_mut(&key()).map(|known| &mut known.state) else {
+            panic!("it is valid")
+        };
+        active.decision.would_be = 4 + u32::try_from(second % 2).unwrap();
+        active.note_hold(&key(), now, &Journal::default());
+        told.push(active.held().unwrap().1);
+    }
+    told.dedup();
+    assert!((2..8).contains(&told.len()), "{told:?}");
 }
