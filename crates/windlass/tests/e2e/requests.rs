@@ -19,7 +19,7 @@ async fn a_load_raises_and_no_request_is_lost() {
     namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
 
     let arguments = ["load", "closed", "--namespace", "requests", "--deployment", "engine"];
-    let load = ["--users", "30", "--duration", "8s", "--prompt", "100", "--output", "lognormal(60,0.5)"];
+    let load = ["--users", "30", "--duration", "20s", "--prompt", "100", "--output", "lognormal(60,0.5)"];
     let output = tokio::spawn(async move { windlass(&[&arguments[..], &load[..]].concat()).await });
     namespace.ready("engine", 4).await;
     // In the middle of the load: whoever is taken away answers first.
