@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use windlass_testbed::ReplicaHistory;
+use windlass_testbed::{ControllerProcess, ReplicaHistory};
 
 use crate::stage::{Fleet, Stage, until};
 use crate::trajectory;
@@ -21,15 +21,17 @@ const KILLS: usize = 50;
 const LIFE_MS: Range<usize> = 50..8000;
 /// From half a replica's worth to far beyond what the bounds allow.
 const TOTALS: [&str; 5] = ["10", "60", "120", "400", "4000"];
-/// What stands at the end asks for this many.
-const LAST: (&str, i32) = ("120", 6);
+/// The load at the beginning, which asks for 6.
+const FIRST: &str = "120";
+/// The load at the end, and what it asks for: a raise, because a lower count would have to be wanted for five minutes.
+const LAST: (&str, i32) = ("4000", 8);
 
 /// Bounds are never violated, an HPA is never there twice, and who starts last scales as if nothing had been.
 pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     println!(
         "\n── Kills: one controller, SIGKILL {KILLS} times at random instants while the load jumps, bounds {BOUNDS:?}"
     );
-    let annotations = [("total", LAST.0), ("share", "ready")];
+    let annotations = [("total", FIRST), ("share", "ready")];
     let fleets = STRATEGIES.map(|(name, strategy)| Fleet {
         bounds: BOUNDS,
         ..Fleet::scripted(name, strategy, BOUNDS.0, BOUNDS.1, &annotations)
@@ -40,20 +42,20 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut seen = 0;
     for kill in 0..KILLS {
-        let mut controller = stage.controller(&format!("controller-{kill}"))?;
+        let mut controller = start(stage, &format!("controller-{kill}"))?;
         let total = TOTALS[chance(TOTALS.len())];
         for (name, _) in STRATEGIES {
             stage.steer(NAMESPACE, name, "total", Some(total)).await?;
         }
         let life = LIFE_MS.start + chance(LIFE_MS.len());
         tokio::time::sleep(Duration::from_millis(life as u64)).await;
-        controller.process.kill().await?;
+        controller.kill().await?;
         seen = seen.max(check_hpas(&hpas).await?);
         check_bounds(&history, begun)?;
     }
     ensure!(seen == 1, "no HPA was ever created");
     let (total, wanted) = LAST;
-    let mut controller = stage.controller("controller-last")?;
+    let mut controller = start(stage, "controller-last")?;
     let own = || STRATEGIES.iter().filter(|(_, strategy)| *strategy != "HPA");
     for (name, _) in own() {
         stage.steer(NAMESPACE, name, "total", Some(total)).await?;
@@ -62,7 +64,7 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
     until("the counts of the last load", || own().all(|(name, _)| arrived(name))).await?;
     check_bounds(&history, begun)?;
     ensure!(check_hpas(&hpas).await? == 1, "the HPA is gone");
-    controller.process.terminate().await?;
+    controller.terminate().await?;
     for (name, _) in STRATEGIES {
         let asked = history.asked_since(name, begun);
         println!(
@@ -76,6 +78,11 @@ pub(crate) async fn run(stage: &Stage) -> anyhow::Result<()> {
         begun.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// Without election: the one before is surely dead, and its Lease would be waited for.
+fn start(stage: &Stage, name: &str) -> anyhow::Result<ControllerProcess> {
+    stage.controller_with(name, &["--leader-elect=false", "--admin-address", ""])
 }
 
 /// A number below `below`.

@@ -23,7 +23,7 @@ pub(super) async fn run(plane: &Plane) -> anyhow::Result<()> {
     let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client, "default");
 
     say(
-        "Strategy HPA: a native HPA is created and kept, here for a web server at 10 % of the CPU it requests",
+        "Second act. Strategy HPA: a native HPA is created and kept, here for a web server at 10 % of the CPU it requests",
     );
     show(plane, "kubectl apply -f config/samples/autoscaling_v1alpha1_demo_nginx.yaml").await?;
     show(plane, "kubectl apply -f config/samples/autoscaling_v1alpha1_podautoscaler.yaml").await?;
