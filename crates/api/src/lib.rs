@@ -14,7 +14,7 @@ mod go;
 mod holds;
 pub mod hpa;
 mod podautoscaler;
-mod quantity;
+pub mod quantity;
 pub mod rbac;
 mod resolve;
 pub mod rules;

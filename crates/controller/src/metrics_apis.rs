@@ -3,8 +3,6 @@
 //!
 //! What is wrong is one sentence that says what to do: install, allow, or choose among the metrics that are there.
 
-mod quantity;
-
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::{Client, Error};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use windlass_api::Resource;
+use windlass_api::{Resource, quantity};
 use windlass_metrics::suggest::nearest;
 
 /// What is asked.

@@ -1,9 +1,8 @@
 //! A cluster with AIBrix's CRD, on a control plane of its own: Windlass beside AIBrix, then instead of it, then with its
 //! own CRD. The steps are those of `docs/migrate.md`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,24 +10,9 @@ use windlass_testbed::node_agent::{self, NodeAgent};
 use windlass_testbed::plane::{self, Plane};
 use windlass_testbed::{ControllerProcess, audit};
 
-use crate::fixture::{autoscaler, deployment, root};
+use crate::fixture::{autoscaler, deployment, root, run};
 
 const WITHIN: Duration = Duration::from_mins(1);
-
-/// Runs kubectl, or the binary, on the plane; gives the exit code, what it printed, and what it complained of.
-fn run(mut command: Command, input: &str) -> (Option<i32>, String, String) {
-    let mut child = command
-        .current_dir(root())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
 
 fn kubectl(plane: &Plane, arguments: &[&str], input: &str) -> String {
     let mut command = plane.kubectl_command();

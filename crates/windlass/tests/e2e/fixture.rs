@@ -398,3 +398,18 @@ spec:
 "
     )
 }
+
+/// Runs a command in the root of the repository; gives the exit code, what it printed, and what it complained of.
+pub(crate) fn run(mut command: Command, input: &str) -> (Option<i32>, String, String) {
+    let mut child = command
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}

@@ -1,26 +1,17 @@
 //! `windlass verify` on files, directories, standard input and a cluster.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::fixture::{Namespace, autoscaler, root, windlass};
+use crate::fixture::{Namespace, autoscaler, root, run, windlass};
 
 /// Runs it in the root of the repository; gives the exit code and what it printed.
 fn verify(arguments: &[&str], input: &str) -> (i32, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_windlass"))
-        .arg("verify")
-        .args(arguments)
-        .current_dir(root())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+    command.arg("verify").args(arguments);
+    let (code, printed, _) = run(command, input);
+    (code.unwrap(), printed)
 }
 
 #[test]
