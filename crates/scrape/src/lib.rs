@@ -6,16 +6,20 @@
 mod access;
 mod client;
 mod error;
+mod meters;
 mod poller;
 mod prometheus;
+mod schedule;
 
 use std::time::Duration;
 
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
-pub use poller::{Outcome, PolledPod, Poller, Schedule, Value};
+pub use meters::Value;
+pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;
+pub use schedule::{Pacemaker, Schedule};
 
 /// The largest page that is read, in bytes.
 pub const PAGE_LIMIT: usize = 4 << 20;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windlass_metrics::{Meter, Readings, Sample, Wanted};
+use windlass_metrics::{Readings, Wanted};
 
 use crate::client::{Answer, Client, PAGES};
+use crate::meters::{Meters, Value};
+use crate::schedule::Pacemaker;
 use crate::{Endpoint, ScrapeError, deadline};
 
 /// Where engines have their page, whatever an object says: AIBrix ignores the path and asks here.
@@ -16,30 +18,6 @@ const DEFAULT_PATH: &str = "/metrics";
 
 /// What a page lacks is looked for again every so many polls: it costs a look at the whole page.
 const LOOK_AGAIN: u32 = 30;
-
-/// When a page is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    /// From one poll to the next; a poll's [`deadline`] follows from it.
-    pub interval: Duration,
-    /// Polls happen at whole intervals after `origin`. Pods of one target share it, so that a round is short;
-    /// different targets have different ones, so that the load is spread. The first poll happens at once.
-    pub origin: Instant,
-}
-
-impl Schedule {
-    /// The first scheduled instant after `now`.
-    pub fn next(&self, now: Instant) -> Instant {
-        let since = now.saturating_duration_since(self.origin).as_nanos();
-        let interval = self.interval.as_nanos().max(1);
-        let mut missing = interval - since % interval;
-        if missing < interval / 2 {
-            // Too soon after the first poll: a counter's rate over an instant says nothing.
-            missing += interval;
-        }
-        now + Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX))
-    }
-}
 
 /// What one poll gave.
 #[derive(Debug)]
@@ -53,15 +31,8 @@ pub struct Outcome {
     pub missing: Option<String>,
     /// Bytes of the page; 0 if none was complete.
     pub bytes: usize,
-}
-
-/// The value of one metric.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Value {
-    /// In the metric's unit; counters as their rate per second.
-    pub value: f64,
-    /// Where what it tells of begins: for a rate when the page before was asked for, else when this one was.
-    pub since: Instant,
+    /// From asking to the last byte, or to the failure: the engine spent no more on it.
+    pub took: Duration,
 }
 
 /// Polls one endpoint until it is dropped.
@@ -80,17 +51,17 @@ impl Poller {
     /// Begins to poll. `sink` gets every outcome, in order; it must not block.
     pub fn spawn(
         endpoint: Endpoint,
-        schedule: Schedule,
+        pacemaker: &Pacemaker,
         wanted: Arc<Wanted>,
         mut sink: impl FnMut(Outcome) + Send + 'static,
     ) -> Self {
+        let mut beat = pacemaker.beat();
         let task = tokio::spawn(async move {
-            let mut pod = PolledPod::new(endpoint, schedule.interval, wanted);
+            let mut pod = PolledPod::new(endpoint, beat.base, wanted);
             loop {
                 let began = Instant::now();
                 sink(pod.poll().await);
-                // Counted from the beginning: a poll that took long does not shift the others.
-                tokio::time::sleep_until(schedule.next(began).max(Instant::now())).await;
+                beat.next(began).await;
             }
         });
         Self { task }
@@ -103,24 +74,21 @@ pub struct PolledPod {
     deadline: Duration,
     wanted: Arc<Wanted>,
     client: Client,
-    /// Each metric from reading to reading, and when the page of a counter's last reading was asked for.
-    meters: Vec<(Meter, Instant)>,
-    first: Instant,
+    meters: Meters,
     readings: Readings,
     /// What the page lacked when it was last looked at, and how many polls ago.
     missing: Option<(String, u32)>,
 }
 
 impl PolledPod {
-    /// Not connected yet. It is polled every `interval`.
+    /// Not connected yet. An answer is waited for as one that is asked for every `interval`.
     pub fn new(endpoint: Endpoint, interval: Duration, wanted: Arc<Wanted>) -> Self {
         Self {
             endpoint,
             deadline: deadline(interval),
-            meters: vec![(Meter::default(), Instant::now()); wanted.len()],
+            meters: Meters::new(wanted.len()),
             wanted,
             client: Client::default(),
-            first: Instant::now(),
             readings: Readings::default(),
             missing: None,
         }
@@ -130,13 +98,14 @@ impl PolledPod {
     pub async fn poll(&mut self) -> Outcome {
         let asked = Instant::now();
         let page = tokio::time::timeout(self.deadline, self.fetch()).await;
+        let took = asked.elapsed();
         let bytes = page.as_ref().map_or(0, |page| page.as_ref().map_or(0, |page| page.bytes.len()));
         let mut missing = None;
         let values = match page {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
                 Ok(()) => {
                     missing = self.look_for_missing(&page.bytes);
-                    Ok(self.values(asked, Instant::now()))
+                    Ok(self.meters.take(&self.readings, asked, Instant::now()))
                 }
                 Err(error) => Err(error.into()),
             },
@@ -146,7 +115,7 @@ impl PolledPod {
                 Err(ScrapeError::Deadline(self.deadline))
             }
         };
-        Outcome { asked, values, missing, bytes }
+        Outcome { asked, values, missing, bytes, took }
     }
 
     /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http. With
@@ -192,20 +161,5 @@ impl PolledPod {
             }
         }
         self.missing.as_ref().map(|(sentence, _)| sentence.clone())
-    }
-
-    fn values(&mut self, asked: Instant, received: Instant) -> Vec<Option<Value>> {
-        let at = received - self.first;
-        let pairs = self.readings.iter().zip(&mut self.meters);
-        pairs
-            .map(|(reading, (meter, counted))| {
-                let reading = reading.as_ref()?;
-                let since = match reading.sample {
-                    Sample::Gauge(_) => asked,
-                    _ => std::mem::replace(counted, asked),
-                };
-                meter.push(reading, at).map(|value| Value { value, since })
-            })
-            .collect()
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
 use windlass_metrics::{Catalogue, Wanted};
-use windlass_scrape::{Endpoint, Outcome, PAGE_LIMIT, Poller, Schedule};
+use windlass_scrape::{Endpoint, Outcome, PAGE_LIMIT, Pacemaker, Poller, Schedule};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
@@ -101,7 +101,7 @@ fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outc
     let (sender, outcomes) = mpsc::unbounded_channel();
     let poller = Poller::spawn(
         Endpoint::http(address, path),
-        Schedule { interval: INTERVAL, origin: Instant::now() },
+        &Pacemaker::new(Schedule { interval: INTERVAL, origin: Instant::now() }),
         Arc::new(Wanted::new(&metrics)),
         move |outcome| drop(sender.send(outcome)),
     );

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
 use windlass_metrics::Wanted;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Access, Endpoint, Host, Outcome, Poller, Schedule, ScrapeError};
+use windlass_scrape::{Access, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError};
 
 use super::{Active, Key, Member};
 use crate::clock::Clock;
@@ -72,12 +72,18 @@ pub(super) struct Polling {
     pollers: HashMap<(PodUid, usize), Poller>,
     /// Keep the credentials of pages up to date; none before they are needed.
     keepers: Option<Vec<AbortOnDropHandle<()>>>,
-    schedule: Schedule,
+    pacemaker: Pacemaker,
 }
 
 impl Polling {
     pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
-        Self { pages: pages(sources), version: 0, pollers: HashMap::new(), keepers: None, schedule }
+        Self {
+            pages: pages(sources),
+            version: 0,
+            pollers: HashMap::new(),
+            keepers: None,
+            pacemaker: Pacemaker::new(schedule),
+        }
     }
 
     /// Reads other pages from now on.
@@ -126,7 +132,7 @@ impl Polling {
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
                 let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let task = Poller::spawn(endpoint, self.schedule, Arc::clone(&page.wanted), report);
+                let task = Poller::spawn(endpoint, &self.pacemaker, Arc::clone(&page.wanted), report);
                 self.pollers.insert((uid, index), task);
             }
         }
