@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use kube::Client;
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,12 @@ const READS_AT_A_TIME: usize = 64;
 /// At the end, writes under way and then the last statuses are waited for this long each.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Every pod is a connection that is kept, and the usual 1024 files are soon gone. Failing leaves the limit as it is.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// Runs the controller until `shutdown` completes; then ends what is under way and gives leadership back. Fails only if
 /// leadership was lost, or one of its tasks ends, which none does unless it panicked: then the process must not go on
 /// as if nothing had happened.
@@ -89,6 +96,7 @@ pub async fn run(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ControllerError> {
+    raise_file_limit();
     let recommend_only = options.recommend_only;
     let clock = Clock::start();
     let journal = Journal::default();

@@ -62,7 +62,7 @@ pub(crate) async fn run(stage: &Stage, targets: usize) -> anyhow::Result<ColdSta
 }
 
 /// Waits until every target has a total of its signal, from a complete round.
-async fn observed(controller: &Controller, targets: usize) -> anyhow::Result<()> {
+pub(crate) async fn observed(controller: &Controller, targets: usize) -> anyhow::Result<()> {
     wait("all targets observed", || async {
         let (_, page) = controller.ask("/metrics").await?;
         let value = |line: &&str| line.starts_with("windlass_signal_value{");

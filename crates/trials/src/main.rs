@@ -9,6 +9,7 @@ mod kills;
 mod outage;
 mod quiet;
 mod reaction;
+mod scale;
 mod slow_start;
 mod stage;
 mod statistics;
@@ -60,6 +61,11 @@ enum Trial {
     WalkBack,
     /// 200 targets under noisy but sufficient load for five minutes.
     Quiet,
+    /// 1,000 targets of 10 pods: cost, pace, reaction.
+    Scale(scale::Size),
+    /// The pods of the trial `scale`, played by a process of their own.
+    #[command(hide = true)]
+    EnginesAtScale(scale::engines::Arguments),
     /// Half an hour of a real trace through simulated engines.
     Trace(trace::Arguments),
 }
@@ -110,6 +116,8 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         Trial::Kills => alone("kills", async |stage| kills::run(stage).await).await,
         Trial::WalkBack => with_controller("walk-back", async |stage, _| walk_back::run(stage).await).await,
         Trial::Quiet => calm().await,
+        Trial::Scale(size) => alone("scale", async |stage| scale::run(stage, size).await).await,
+        Trial::EnginesAtScale(arguments) => scale::engines::run(arguments).await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }
 }

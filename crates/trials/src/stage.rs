@@ -26,7 +26,7 @@ use windlass_testbed::plane::{self, Plane};
 use windlass_testbed::{ControllerProcess, ReplicaHistory, audit};
 
 /// Calls of a trial under way at once.
-const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 /// Something awaited for longer has failed.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// How the controller names itself to the API server.
@@ -93,8 +93,15 @@ impl Stage {
 
     /// A controller with a log of this name, and nobody beside it.
     pub(crate) fn controller(&self, name: &str) -> anyhow::Result<Controller> {
+        self.controller_and(name, &[])
+    }
+
+    /// The same with these arguments as well.
+    pub(crate) fn controller_and(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Controller> {
         let admin = format!("127.{}.0.2:8080", self.plane.network());
-        let process = self.controller_with(name, &["--admin-address", &admin])?;
+        let arguments: Vec<&str> =
+            ["--admin-address", &admin].into_iter().chain(arguments.iter().copied()).collect();
+        let process = self.controller_with(name, &arguments)?;
         Ok(Controller { process, admin })
     }
 
@@ -178,7 +185,7 @@ impl Controller {
     }
 }
 
-async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
+pub(crate) async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = http::Request::get(path).header(http::header::HOST, address).body(Empty::<Bytes>::new())?;
@@ -196,7 +203,7 @@ async fn get(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
 }
 
 /// Creates objects, a few at a time.
-async fn create<K>(api: &Api<K>, objects: impl Iterator<Item = Value>) -> anyhow::Result<()>
+pub(crate) async fn create<K>(api: &Api<K>, objects: impl Iterator<Item = Value>) -> anyhow::Result<()>
 where
     K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
 {
