@@ -5,9 +5,13 @@
 
 mod access;
 mod client;
+mod connection;
 mod error;
+mod http1;
 mod meters;
+mod percent;
 mod poller;
+mod pool;
 mod prometheus;
 mod schedule;
 
@@ -16,6 +20,7 @@ use std::time::Duration;
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
+pub use http1::Faulty;
 pub use meters::Value;
 pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;

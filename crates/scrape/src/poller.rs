@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use windlass_metrics::{Readings, Wanted};
 
-use crate::client::{Answer, Client, PAGES};
+use crate::client::{Answer, Client, PAGES, Request};
 use crate::meters::{Meters, Value};
 use crate::schedule::Pacemaker;
 use crate::{Endpoint, ScrapeError, deadline};
@@ -110,10 +110,7 @@ impl PolledPod {
                 Err(error) => Err(error.into()),
             },
             Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.client.disconnect();
-                Err(ScrapeError::Deadline(self.deadline))
-            }
+            Err(_) => Err(ScrapeError::Deadline(self.deadline)),
         };
         Outcome { asked, values, missing, bytes, took }
     }
@@ -126,7 +123,6 @@ impl PolledPod {
         let elsewhere = self.endpoint.path != DEFAULT_PATH || self.endpoint.access.is_some();
         match page {
             Err(ScrapeError::Status(StatusCode::NOT_FOUND) | ScrapeError::NotTls) if open && elsewhere => {
-                self.client.disconnect();
                 let default =
                     Endpoint { path: DEFAULT_PATH.to_owned(), access: None, ..self.endpoint.clone() };
                 match self.page(&default).await {
@@ -143,7 +139,7 @@ impl PolledPod {
     }
 
     async fn page(&mut self, endpoint: &Endpoint) -> Result<Answer, ScrapeError> {
-        self.client.fetch(endpoint, PAGES).await?.page()
+        self.client.fetch(endpoint, Request { query: "", accept: PAGES }).await?.page()
     }
 
     fn look_for_missing(&mut self, page: &[u8]) -> Option<String> {
