@@ -122,6 +122,12 @@ impl ScrapeError {
         }
     }
 
+    /// Another request to the same server might be answered better.
+    pub(crate) fn may_be_of_request(&self) -> bool {
+        let of_credentials = self.may_be_stale();
+        matches!(self.class(), "status" | "too-large" | "broken-off" | "page") && !of_credentials
+    }
+
     /// Other credentials might help.
     pub(crate) fn may_be_stale(&self) -> bool {
         matches!(self, Self::Certificate(_))

@@ -4,9 +4,11 @@
 //! Every poll gives an [`Outcome`]: values, or why there are none. What is missing is never a number.
 
 mod access;
+mod backoff;
 mod client;
 mod connection;
 mod error;
+mod filtering;
 mod http1;
 mod meters;
 mod percent;
