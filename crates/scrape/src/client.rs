@@ -143,7 +143,7 @@ impl Client {
             if kept.is_quiet().await {
                 match kept.exchange(written(endpoint, request, authorization)?).await {
                     Err(Failure { unanswered: true, .. }) => {}
-                    outcome => return self.finish(kept, outcome, lost),
+                    outcome => return self.finish(kept, outcome, lost).await,
                 }
             }
             lost = true;
@@ -152,18 +152,19 @@ impl Client {
         // Seldom needed, and large: not a part of every future that waits.
         let mut fresh = Box::pin(Connection::open(endpoint, session.as_ref(), &mut self.tickets)).await?;
         let outcome = fresh.exchange(request).await;
-        self.finish(fresh, outcome, lost)
+        self.finish(fresh, outcome, lost).await
     }
 
-    /// A connection is kept only behind a complete answer.
-    fn finish(
+    /// A connection is kept only behind a complete answer and nothing more. To look for that makes TLS give back the
+    /// buffer of its last record.
+    async fn finish(
         &mut self,
-        connection: Connection,
+        mut connection: Connection,
         outcome: Result<(crate::http1::Head, Buffer), Failure>,
         lost: bool,
     ) -> Result<Answer, ScrapeError> {
         let (head, bytes) = outcome.map_err(|failure| failure.error)?;
-        if head.keep {
+        if head.keep && connection.is_quiet().await {
             self.connection = Some(connection);
         }
         let bytes = unpacked(&head.encoding, bytes)?;
