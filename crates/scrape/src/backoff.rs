@@ -41,7 +41,7 @@ impl Backoff {
         }
         let wait = (last * 2).min(LONGEST).max(base);
         self.failing = Some((since, wait));
-        wait - base
+        wait.saturating_sub(base)
     }
 }
 
@@ -63,33 +63,32 @@ mod tests {
         assert_eq!(asked, expected);
     }
 
-    fn status(_: u64) -> Option<ScrapeError> {
-        Some(ScrapeError::Status(http::StatusCode::SERVICE_UNAVAILABLE))
-    }
-
-    fn refused(_: u64) -> Option<ScrapeError> {
+    const BUSY: fn(u64) -> Option<ScrapeError> =
+        |_| Some(ScrapeError::Status(http::StatusCode::SERVICE_UNAVAILABLE));
+    const REFUSED: fn(u64) -> Option<ScrapeError> = |_| {
         let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         Some(ScrapeError::Connect { address: "10.0.0.1:8000".to_owned(), source })
-    }
+    };
 
     #[test]
     fn at_pace_at_first_and_then_ever_more_seldom() {
-        check(1, status, &[0, 1, 2, 3, 5, 9, 17, 27, 37, 47]);
-        check(5, status, &[0, 5, 10, 15, 25, 35]);
-        check(30, status, &[0, 30, 60, 90, 120, 150]);
+        check(1, BUSY, &[0, 1, 2, 3, 5, 9, 17, 27, 37, 47]);
+        check(5, BUSY, &[0, 5, 10, 15, 25, 35]);
+        check(30, BUSY, &[0, 30, 60, 90, 120, 150]);
     }
 
     #[test]
     fn a_restart_is_watched() {
-        check(1, refused, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 34, 44]);
+        check(1, REFUSED, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 24, 34, 44]);
     }
 
     #[test]
     fn one_good_answer_and_the_pace_is_the_usual_one() {
-        fn heals(second: u64) -> Option<ScrapeError> {
-            if second == 17 { None } else { status(second) }
-        }
-        check(1, heals, &[0, 1, 2, 3, 5, 9, 17, 18, 19, 20, 21, 23, 27]);
+        check(
+            1,
+            |second| if second == 17 { None } else { BUSY(second) },
+            &[0, 1, 2, 3, 5, 9, 17, 18, 19, 20, 21, 23, 27],
+        );
     }
 
     #[test]

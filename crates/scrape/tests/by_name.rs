@@ -78,10 +78,10 @@ async fn answer(mut stream: TcpStream, engine: &Mutex<Engine>) -> std::io::Resul
             .filter_map(|part| part.strip_prefix("name%5B%5D="))
             .map(|name| name.replace("%3A", ":"))
             .collect();
-        let named = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name}{{")));
+        let asked = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name}{{")));
         let (status, body) = match exporter {
             _ if names.is_empty() => (200, page),
-            Right => (200, page.split_inclusive('\n').filter(named).collect()),
+            Right => (200, page.split_inclusive('\n').filter(asked).collect()),
             Empty => (200, String::new()),
             Status(status) => (status, String::new()),
             BreaksOff => {

@@ -97,16 +97,12 @@ impl Pod {
             let read = answer.as_ref().map(|answer| {
                 self.wanted.read(answer.as_bytes(), Format::Text, &mut readings).map(|()| answer.as_bytes())
             });
-            let good = match read {
-                Some(Ok(bytes)) => {
-                    let page =
-                        Page { wanted: &self.wanted, readings: &readings, bytes, format: Format::Text };
-                    self.filtering.take_by_name(page, now)
-                }
-                _ => {
-                    self.filtering.refused();
-                    false
-                }
+            let good = if let Some(Ok(bytes)) = read {
+                let page = Page { wanted: &self.wanted, readings: &readings, bytes, format: Format::Text };
+                self.filtering.take_by_name(page, now)
+            } else {
+                self.filtering.refused();
+                false
             };
             if good {
                 assert_eq!(*readings, *whole, "at {second} s");
