@@ -21,7 +21,7 @@ pub enum Faulty {
     #[error("the connection was closed without an answer")]
     Nothing,
     /// Closed before the last one.
-    #[error("the connection was closed before the end of the answer")]
+    #[error("the answer broke off: the connection was closed before its end")]
     Cut,
     /// Something else is spoken there.
     #[error("what came is not HTTP: {0}")]

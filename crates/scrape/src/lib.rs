@@ -1,5 +1,6 @@
 //! Asynchronous polling of metrics pages, politely: one kept connection and at most one request in flight per server,
-//! a deadline below the interval, a limit on the page. Pods, endpoints of a name, and Prometheus; http or https.
+//! a deadline below the interval, a limit on the page, names instead of whole pages where that is answered rightly, and ever
+//! longer pauses for who does not answer. Pods, endpoints of a name, and Prometheus; http or https.
 //!
 //! Every poll gives an [`Outcome`]: values, or why there are none. What is missing is never a number.
 

@@ -58,7 +58,7 @@ fn a_length_says_where_the_body_ends() {
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: foo, Close\r\n\r\nab",
         Ok((200, "ab", false)),
     );
-    check(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nqueue", Err("before the end"));
+    check(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nqueue", Err("before its end"));
     check(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nqueue", Err("more came"));
     check(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc", Err("stated twice"));
     for length in ["-1", "+3", "", "3 3", "0x3", "\x7f"] {
@@ -81,7 +81,7 @@ fn chunks_are_put_together() {
     check(&chunked("2;a=b\r\nqu\r\n003 \r\neue\r\n0;x\r\nA: b\r\nC: d\r\n\r\n"), Ok((200, "queue", true)));
     check(&chunked("A\r\n\r\n0\r\n\r\nabc\r\n0\r\n\r\n"), Ok((200, "\r\n0\r\n\r\nabc", true)));
     for cut in ["5\r\nqueue\r\n0\r\n", "5\r\nqueue\r\n", "5\r\nqu", "5", "", "0\r\nA: b\r\n"] {
-        check(&chunked(cut), Err("before the end"));
+        check(&chunked(cut), Err("before its end"));
     }
     for damaged in
         ["\r\nqueue", "5\r\nqueueX\r\n0\r\n\r\n", "5 5\r\nqueue", "-1\r\n", "fffffffffffffffff\r\n"]
@@ -128,8 +128,8 @@ fn interim_and_empty_answers() {
 #[test]
 fn what_is_no_answer_is_told_apart() {
     check(b"", Err("without an answer"));
-    check(b"HTTP/1.1 200 OK\r\ncontent-le", Err("before the end"));
-    check(b"HTTP/1.1 100 Continue\r\n\r\n", Err("before the end"));
+    check(b"HTTP/1.1 200 OK\r\ncontent-le", Err("before its end"));
+    check(b"HTTP/1.1 100 Continue\r\n\r\n", Err("before its end"));
     for other in
         ["this is not HTTP at all\r\n\r\n", "<html></html>", "HTTP/2 200\r\n\r\n", "queue 7\n", "\0\0\0"]
     {
