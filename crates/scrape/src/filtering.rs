@@ -227,6 +227,18 @@ impl Filtering {
         })
     }
 
+    /// A poll brought nothing: the whole page is next, whatever was asked for. Where that happens again and again when it is
+    /// asked by name, it is no longer.
+    pub(crate) fn failed(&mut self, now: Instant) {
+        match self.state {
+            State::ByName(_) | State::Doubtful(..) if self.doubts.too_many(now) => {
+                self.state = State::Whole(now + TRIED_AGAIN);
+            }
+            State::ByName(_) | State::Doubtful(..) => self.state = State::Beginning,
+            State::Beginning | State::Whole(_) => self.restarted(now),
+        }
+    }
+
     /// The pod may be another one now, as far as can be seen from outside: all is found out anew.
     pub(crate) fn restarted(&mut self, now: Instant) {
         if self.begun.is_none_or(|begun| now >= begun + RESTARTS_APART) {

@@ -133,7 +133,7 @@ impl PolledPod {
                 Outcome { asked, values: Ok(values), missing, filtered, bytes, took }
             }
             Err(error) => {
-                self.filtering.restarted(began);
+                self.filtering.failed(began);
                 Outcome { asked: began, values: Err(error), missing: None, filtered: false, bytes, took }
             }
         }
@@ -234,5 +234,34 @@ impl PolledPod {
             }
         }
         self.missing.as_ref().map(|(sentence, _)| sentence.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Schedule;
+
+    #[test]
+    fn pods_are_spread_evenly_and_always_in_the_same_way() {
+        let host = |at: u16| Host::Address(([10, 0, (at >> 8) as u8, at as u8], 8000).into());
+        let mut counts = [0; 10];
+        for at in 0..1000 {
+            let chance = chance(&host(at));
+            assert_eq!(chance, super::chance(&host(at)));
+            counts[(chance * 10.0) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (60..140).contains(count)), "{counts:?}");
+    }
+
+    #[tokio::test]
+    async fn a_pod_is_read_at_its_own_part_of_the_interval() {
+        let (interval, origin) = (Duration::from_millis(64), Instant::now());
+        let mut beat = Pacemaker::new(Schedule { interval, origin }).beat(0.25);
+        for due in [48, 112] {
+            beat.next(origin + Duration::from_millis(due - 48)).await;
+            let since = Instant::now() - origin;
+            assert!(since >= Duration::from_millis(due), "{since:?}");
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Pacemaker {
         Schedule { interval: *self.interval.borrow(), origin: self.origin }
     }
 
-    /// For one who reads `phase` of an interval later than the schedule says.
+    /// For one who reads `phase` of an interval before the schedule says.
     pub(crate) fn beat(&self, phase: f64) -> Beat {
         Beat { base: self.base, interval: self.interval.subscribe(), origin: self.origin, phase }
     }
@@ -77,7 +77,8 @@ impl Beat {
     pub(crate) async fn next(&mut self, began: Instant) {
         loop {
             let interval = *self.interval.borrow_and_update();
-            let schedule = Schedule { interval, origin: self.origin + interval.mul_f64(self.phase) };
+            let origin = self.origin.checked_sub(interval.mul_f64(self.phase)).unwrap_or(self.origin);
+            let schedule = Schedule { interval, origin };
             // Counted from the beginning: a poll that took long does not shift the others.
             let due = schedule.next(began).max(Instant::now());
             tokio::select! {

@@ -234,6 +234,26 @@ fn a_restart_begins_anew_at_once_and_is_not_believed_too_often() {
     ]);
 }
 
+/// An exporter that does not answer at all when it is asked by name, and one that does not for a while.
+#[test]
+fn a_poll_without_an_answer_is_followed_by_one_for_the_whole_page() {
+    let mut pod = Pod::new();
+    for second in [0, 2, 4] {
+        assert_eq!(pod.poll(second, Right, V0), "w");
+        pod.filtering.failed(pod.begin + Duration::from_secs(second + 1));
+    }
+    assert_eq!(pod.poll(6, Right, V0), "w");
+    assert_eq!(pod.poll(7, Right, V0), "n");
+    pod.filtering.failed(pod.begin + Duration::from_secs(8));
+    for second in 9..20 {
+        assert_eq!(pod.poll(second, Right, V0), "w", "often enough");
+    }
+    // It restarts, and may be another one.
+    pod.filtering.failed(pod.begin + Duration::from_secs(60));
+    assert_eq!(pod.poll(61, Right, V0), "w");
+    assert_eq!(pod.poll(62, Right, V0), "n");
+}
+
 #[test]
 fn two_engines_at_one_address_are_asked_for_whole_pages() {
     let v1 = v1();
