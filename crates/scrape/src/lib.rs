@@ -1,13 +1,20 @@
 //! Asynchronous polling of metrics pages, politely: one kept connection and at most one request in flight per server,
-//! a deadline below the interval, a limit on the page. Pods, endpoints of a name, and Prometheus; http or https.
+//! a deadline below the interval, a limit on the page, names instead of whole pages where that is answered rightly, and ever
+//! longer pauses for who does not answer. Pods, endpoints of a name, and Prometheus; http or https.
 //!
 //! Every poll gives an [`Outcome`]: values, or why there are none. What is missing is never a number.
 
 mod access;
+mod backoff;
 mod client;
+mod connection;
 mod error;
+mod filtering;
+mod http1;
 mod meters;
+mod percent;
 mod poller;
+mod pool;
 mod prometheus;
 mod schedule;
 
@@ -16,6 +23,7 @@ use std::time::Duration;
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
+pub use http1::Faulty;
 pub use meters::Value;
 pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;

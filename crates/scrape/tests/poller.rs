@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
 use windlass_metrics::{Catalogue, Wanted};
-use windlass_scrape::{Endpoint, Outcome, PAGE_LIMIT, Pacemaker, Poller, Schedule};
+use windlass_scrape::{Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
@@ -36,7 +36,10 @@ fn head(length: usize) -> Vec<u8> {
 }
 
 async fn serve(behaviour: Behaviour) -> (SocketAddr, UnboundedReceiver<usize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), behaviour)
+}
+
+fn serve_on(listener: TcpListener, behaviour: Behaviour) -> (SocketAddr, UnboundedReceiver<usize>) {
     let address = listener.local_addr().unwrap();
     let (connections, seen) = mpsc::unbounded_channel();
     let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -64,7 +67,8 @@ async fn answer_all(
                 Ok(length) => request.extend_from_slice(&chunk[..length]),
             }
         }
-        let known = request.starts_with(b"GET /metrics HTTP/1.1\r\n");
+        let known = request.starts_with(b"GET /metrics HTTP/1.1\r\n")
+            || request.starts_with(b"GET /metrics?name%5B%5D=");
         request.clear();
         if !known {
             let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
@@ -96,13 +100,17 @@ fn poll(address: SocketAddr) -> (Poller, UnboundedReceiver<Outcome>) {
     poll_path(address, "/metrics")
 }
 
-fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outcome>) {
+fn wanted() -> Arc<Wanted> {
     let metrics = ["queue", "absent"].map(|name| Catalogue::builtin().resolve(name).unwrap());
+    Arc::new(Wanted::new(&metrics))
+}
+
+fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outcome>) {
     let (sender, outcomes) = mpsc::unbounded_channel();
     let poller = Poller::spawn(
         Endpoint::http(address, path),
         &Pacemaker::new(Schedule { interval: INTERVAL, origin: Instant::now() }),
-        Arc::new(Wanted::new(&metrics)),
+        wanted(),
         move |outcome| drop(sender.send(outcome)),
     );
     (poller, outcomes)
@@ -210,6 +218,53 @@ async fn a_path_that_is_not_there_falls_back_to_the_default() {
     let (address, _connections) = serve(|_| page(PAGE)).await;
     let (_poller, mut outcomes) = poll_path(address, "/elsewhere");
     assert_eq!(shown(&outcomes.recv().await.unwrap()), GOOD);
+}
+
+#[tokio::test]
+async fn an_address_of_ip_version_6() {
+    // Where there is none there is nothing to test.
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let (address, _connections) = serve_on(listener, |_| page(PAGE));
+    let (_poller, mut outcomes) = poll(address);
+    assert_eq!(shown(&outcomes.recv().await.unwrap()), GOOD);
+    for host in ["::1", "[::1]"] {
+        let host = Host::Name { host: host.to_owned(), port: address.port() };
+        assert_eq!(host.to_string(), address.to_string());
+        let endpoint = Endpoint { host, path: "/metrics".to_owned(), access: None };
+        assert_eq!(shown(&PolledPod::new(endpoint, INTERVAL, wanted()).poll().await), GOOD);
+    }
+}
+
+#[tokio::test]
+async fn what_no_url_has_is_not_asked_for() {
+    let (address, _connections) = serve(|_| page(PAGE)).await;
+    for path in ["metrics", "/a b", "/a\r\nx: y", "/ü", "/metrics#top"] {
+        let outcome = PolledPod::new(Endpoint::http(address, path), INTERVAL, wanted()).poll().await;
+        assert_eq!(shown(&outcome), "request", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pods_that_fail_do_not_hold_up_others() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (hanging, _connections) = serve(|_| Answer::Hang).await;
+    let (good, _connections) = serve(|_| page(PAGE)).await;
+    let pacemaker = Pacemaker::new(Schedule { interval: INTERVAL, origin: Instant::now() });
+    let (sender, mut outcomes) = mpsc::unbounded_channel();
+    let addresses = [closed, hanging, good];
+    let _pollers = addresses.map(|address| {
+        let sender = sender.clone();
+        let report = move |outcome: Outcome| drop(sender.send((address, shown(&outcome))));
+        Poller::spawn(Endpoint::http(address, "/metrics"), &pacemaker, wanted(), report)
+    });
+    let mut counts = [0; 3];
+    while counts[2] < 15 {
+        let (address, shown) = outcomes.recv().await.unwrap();
+        let at = addresses.iter().position(|known| *known == address).unwrap();
+        assert_eq!(shown, ["connect", "deadline", GOOD][at]);
+        counts[at] += 1;
+    }
+    assert!(counts[0] > 0 && (1..10).contains(&counts[1]), "who hangs is asked more seldom: {counts:?}");
 }
 
 #[tokio::test]

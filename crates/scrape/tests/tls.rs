@@ -11,7 +11,8 @@ use base64::Engine as _;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -39,6 +40,15 @@ impl Authority {
 
     /// A server's configuration with a certificate for `name`, which ends in `until`.
     fn server(&self, name: &str, until: i32) -> Arc<ServerConfig> {
+        self.server_of(name, until, rustls::DEFAULT_VERSIONS)
+    }
+
+    fn server_of(
+        &self,
+        name: &str,
+        until: i32,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();
@@ -46,7 +56,7 @@ impl Authority {
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
         Arc::new(builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap())
     }
 }
@@ -191,6 +201,33 @@ async fn a_token_is_replaced_and_sessions_are_resumed() {
     access.provide(Err("Secret scrape has no key token".to_owned()));
     check(&pod.poll().await, Err("not asked: Secret scrape has no key token"));
     assert!(!format!("{access:?}").contains("sesame"), "secrets are in no log");
+}
+
+/// Many pods behind one name, each with keys of its own for its tickets, and each of which closes after each answer: a
+/// session is resumed with the pod that it was with, though pods are asked in turn.
+#[tokio::test]
+async fn each_pod_resumes_its_own_session() {
+    for versions in [[&TLS12], [&TLS13]] {
+        let ours = Authority::new();
+        let access = access(named("engine.test"), Some(&ours.pem), None);
+        let mut pods = Vec::new();
+        for _ in 0..40 {
+            let server = serve(ours.server_of("engine.test", 2100, &versions), false).await;
+            pods.push((pod(server.address, &access), server));
+        }
+        for round in 0..4 {
+            for (pod, server) in &mut pods {
+                check(&pod.poll().await, Ok(7.0));
+                assert_eq!(server.resumed.load(Ordering::Relaxed), round, "{versions:?}");
+            }
+        }
+        // Other credentials: nothing is taken over from those of before.
+        provide(&access, Some(&ours.pem), Some("sesame"));
+        for (pod, server) in &mut pods {
+            check(&pod.poll().await, Ok(7.0));
+            assert_eq!(server.resumed.load(Ordering::Relaxed), 3, "{versions:?}");
+        }
+    }
 }
 
 #[tokio::test]
