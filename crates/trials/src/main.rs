@@ -15,6 +15,7 @@ mod statistics;
 mod takeover;
 mod trace;
 mod trajectory;
+mod vocabulary;
 mod walk_back;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ enum Trial {
     WalkBack,
     /// 200 targets under noisy but sufficient load for five minutes.
     Quiet,
+    /// Every canonical metric as it is read from each engine's page, beside the truth. Needs no control plane.
+    Vocabulary,
     /// Half an hour of a real trace through simulated engines.
     Trace(trace::Arguments),
 }
@@ -110,6 +113,7 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         Trial::Kills => alone("kills", async |stage| kills::run(stage).await).await,
         Trial::WalkBack => with_controller("walk-back", async |stage, _| walk_back::run(stage).await).await,
         Trial::Quiet => calm().await,
+        Trial::Vocabulary => vocabulary::run().await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }
 }

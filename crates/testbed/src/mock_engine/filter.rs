@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(lines.collect::<Vec<_>>().join(" "), expected, "{query}");
     }
 
-    /// The expectations are what prometheus_client 0.26.0 answers to the same.
+    /// The expectations are what `prometheus_client` 0.26.0 answers to the same.
     #[test]
     fn an_exporter_answers_by_name() {
         let all = "HELP TYPE a a HELP TYPE b_total HELP TYPE h_bucket h_count h_sum";

@@ -6,7 +6,7 @@ use super::Fault;
 pub(super) fn spoil(page: String, fault: Fault, prefix: &str, number: u64) -> String {
     let mut spoiler = Spoiler { fault, prefix, number, kind: String::new(), bucket: 0 };
     match fault {
-        Fault::Backwards if number % 2 == 0 => page,
+        Fault::Backwards if number.is_multiple_of(2) => page,
         Fault::Nan
         | Fault::Backwards
         | Fault::Duplicate
@@ -36,14 +36,14 @@ struct Spoiler<'a> {
 impl Spoiler<'_> {
     fn line(&mut self, line: &str, out: &mut String) {
         let mut push = |parts: &[&str]| {
-            parts.iter().for_each(|part| out.push_str(part));
+            out.extend(parts.iter().copied());
             out.push('\n');
         };
         if let Some(comment) = line.strip_prefix("# ") {
             let mut words = comment.splitn(3, ' ');
             let (word, name, rest) = (words.next(), words.next().unwrap_or_default(), words.next());
             if word == Some("TYPE") {
-                self.kind = rest.unwrap_or_default().to_owned();
+                rest.unwrap_or_default().clone_into(&mut self.kind);
             }
             match (self.fault, name.strip_prefix(self.prefix)) {
                 (Fault::Vanished, Some(_)) => {}
@@ -90,7 +90,7 @@ impl Spoiler<'_> {
             }
             Fault::Buckets if series.contains("_bucket{") && !series.contains("le=\"+Inf\"") => {
                 self.bucket += 1;
-                if self.bucket % 2 == 0 {
+                if self.bucket.is_multiple_of(2) {
                     push(&[line]);
                 }
             }

@@ -214,7 +214,7 @@ impl Registry {
     fn first_free_turn(&self, root: Option<&Uid>) -> usize {
         let pods = root.map(|root| self.pods_below(root)).unwrap_or_default();
         let taken: HashSet<usize> = pods.iter().filter_map(|known| known.turn.get().copied()).collect();
-        (0..).find(|turn| !taken.contains(turn)).unwrap_or_default()
+        (0..=taken.len()).find(|turn| !taken.contains(turn)).unwrap_or_default()
     }
 
     fn refresh(&self, known: &KnownPod, census: &OnceCell<Census>) {

@@ -155,7 +155,9 @@ impl Reader {
         let of = |suffix: &str| series.replacen(name, &format!("{name}_{suffix}"), 1);
         let (count, sum) = (of("count"), of("sum"));
         if what == "none" {
-            ends.iter().for_each(|(bound, _)| self.zero(&bucket(bound)));
+            for (bound, _) in &ends {
+                self.zero(&bucket(bound));
+            }
             self.zero(&count);
             self.zero(&sum);
             return Ok(());
