@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use windlass_metrics::Wanted;
 use windlass_metrics::catalogue::Catalogue;
 use windlass_scrape::{Endpoint, PolledPod};
-use windlass_testbed::mock_engine::{self, Fault, FaultScope, Script, ScriptedGauges};
+use windlass_testbed::mock_engine::{self, Script};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -35,13 +35,7 @@ fn engine_page() -> String {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             sender.send(listener.local_addr().expect("an address")).expect("somebody waits");
-            let script = Script {
-                share: 20.0,
-                noise: 0.0,
-                gauges: ScriptedGauges::default(),
-                fault: Fault::None,
-                fault_scope: FaultScope::All,
-            };
+            let script = Script { share: 20.0, ..Script::default() };
             let (_sender, script) = watch::channel(script);
             mock_engine::serve(listener, script, None).await
         })

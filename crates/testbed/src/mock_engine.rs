@@ -1,6 +1,7 @@
-//! A simulated vLLM server.
+//! A simulated inference server: vLLM's in several versions, `SGLang`'s, TGI's or `TensorRT-LLM`'s.
 //!
-//! Nothing is inferred here and no GPU is touched: the server answers the way vLLM does. It has two modes.
+//! Nothing is inferred here and no GPU is touched: the server answers the way these do, with a [page](EngineKind) of their
+//! names, labels, units and quirks. Behind all of them is the same engine. It has two modes.
 //!
 //! *Scripted*: the numbers of its metrics page come from outside; a [`Script`] says what the chosen gauges report.
 //!
@@ -14,16 +15,21 @@
 mod answer;
 mod completions;
 mod fault;
+mod filter;
 mod gauge;
+mod kind;
 mod number;
 mod page;
 mod scripted;
 mod server;
 mod serving;
+mod spoil;
 mod tally;
+mod truth;
 
 pub use fault::{Fault, FaultScope, UnknownFault};
 pub use gauge::{Gauge, ScriptedGauges, UnknownGauge};
+pub use kind::{EngineKind, Engines, Exporter, UnknownEngine};
 pub use server::serve;
 pub use serving::Serving;
 
@@ -33,7 +39,7 @@ pub const MODEL: &str = "llama2-70b";
 pub const ADAPTER: &str = "text2sql-lora-2";
 
 /// What one engine reports and how it misbehaves, at this moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Script {
     /// This engine's share of the total, in the unit of the scripted gauges (tokens per second by default).
     pub share: f64,
@@ -45,6 +51,10 @@ pub struct Script {
     pub fault: Fault,
     /// Which requests see the fault.
     pub fault_scope: FaultScope,
+    /// Which engine it is. Another one is a restart.
+    pub engine: EngineKind,
+    /// How its exporter answers `?name[]=…`, if it is one of the Python client and not the engine's usual one.
+    pub exporter: Option<Exporter>,
 }
 
 impl Script {

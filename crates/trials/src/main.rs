@@ -16,6 +16,7 @@ mod statistics;
 mod takeover;
 mod trace;
 mod trajectory;
+mod vocabulary;
 mod walk_back;
 
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Trial {
     /// The pods of the trial `scale`, played by a process of their own.
     #[command(hide = true)]
     EnginesAtScale(scale::engines::Arguments),
+    /// Every canonical metric as it is read from each engine's page, beside the truth. Needs no control plane.
+    Vocabulary,
     /// Half an hour of a real trace through simulated engines.
     Trace(trace::Arguments),
 }
@@ -118,6 +121,7 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         Trial::Quiet => calm().await,
         Trial::Scale(size) => alone("scale", async |stage| scale::run(stage, size).await).await,
         Trial::EnginesAtScale(arguments) => scale::engines::run(arguments).await,
+        Trial::Vocabulary => vocabulary::run().await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }
 }

@@ -3,6 +3,7 @@
 //! An answer is made of as many made-up words as tokens were asked for: the simulated model knows no end of its own
 //! (`ignore_eos` is always true). A word of a prompt counts as one token; a prompt of token ids has as many as it says; the
 //! extension `windlass_prompt_tokens` states the number, so that a load of long prompts need not be sent.
+//! `windlass_cached_tokens` says how many of them the prefix cache has: there is no cache that could find out.
 
 use std::io;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ struct Asked {
     stream: bool,
     stream_options: Option<StreamOptions>,
     windlass_prompt_tokens: Option<u32>,
+    #[serde(default)]
+    windlass_cached_tokens: u32,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +96,7 @@ pub(super) async fn answer(serving: &Arc<Serving>, request: Request<Incoming>) -
     };
     let default = if api == Api::Chat { DEFAULT_CHAT_TOKENS } else { DEFAULT_TOKENS };
     let output_tokens = asked.max_completion_tokens.or(asked.max_tokens).unwrap_or(default);
-    let ticket = match serving.submit(api, prompt_tokens, output_tokens) {
+    let ticket = match serving.submit(api, (prompt_tokens, asked.windlass_cached_tokens), output_tokens) {
         Ok(ticket) => ticket,
         Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
     };

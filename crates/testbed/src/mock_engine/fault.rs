@@ -28,6 +28,37 @@ pub enum Fault {
     Slow,
     /// `redirect`: status 302 to another address.
     Redirect,
+    /// `gzip`: the page compressed, though nobody asked.
+    Gzip,
+    /// `chunked`: the page in small chunks that end anywhere, without an announced length.
+    Chunked,
+    /// `http10`: by HTTP/1.0, without a length; the end of the connection is the end of the page.
+    Http10,
+    /// `close`: whole, and the connection is closed after it.
+    Close,
+    /// `nan`: gauges that are 0 say `NaN`, as a ratio of nothing to nothing does in an idle engine.
+    Nan,
+    /// `backwards`: on every second page counters and histograms have half of what they had.
+    Backwards,
+    /// `duplicate`: every series of the engine comes twice.
+    Duplicate,
+    /// `renamed`: the engine's families have other names: `vllm:new_num_requests_running`.
+    Renamed,
+    /// `vanished`: the engine's families are gone; what its process and its web server say is there.
+    Vanished,
+    /// `labels`: the engine's series have a label whose value is another one on every page.
+    Labels,
+    /// `two-models`: every series of the model comes a second time for another one, with the same value.
+    TwoModels,
+    /// `buckets`: every second bucket of the engine's histograms is gone, as after an upgrade with other bounds.
+    Buckets,
+}
+
+impl Fault {
+    /// Whether it concerns the metrics page alone, whatever the scope.
+    pub(super) fn is_of_page(self) -> bool {
+        self as u8 >= Self::Gzip as u8
+    }
 }
 
 /// Which requests a fault is shown to.
@@ -36,18 +67,20 @@ pub enum FaultScope {
     /// All of them.
     #[default]
     All,
-    /// Only those for `/metrics`: the engine works and cannot be seen. [`Fault::Refuse`] acts on whole connections and
+    /// Only those for the metrics page: the engine works and cannot be seen. [`Fault::Refuse`] acts on whole connections and
     /// knows no scope.
     Metrics,
 }
 
 impl FaultScope {
-    pub(super) fn covers(self, path: &str) -> bool {
-        self == Self::All || path == "/metrics"
+    /// Whether it covers the metrics page (`is_page`) or another one.
+    pub(super) fn covers(self, is_page: bool) -> bool {
+        self == Self::All || is_page
     }
 }
 
-const NAMES: [(&str, Fault); 11] = [
+/// In the order of [`Fault`].
+const NAMES: [(&str, Fault); 23] = [
     ("", Fault::None),
     ("http500", Fault::Http500),
     ("refuse", Fault::Refuse),
@@ -59,12 +92,25 @@ const NAMES: [(&str, Fault); 11] = [
     ("huge", Fault::Huge),
     ("slow", Fault::Slow),
     ("redirect", Fault::Redirect),
+    ("gzip", Fault::Gzip),
+    ("chunked", Fault::Chunked),
+    ("http10", Fault::Http10),
+    ("close", Fault::Close),
+    ("nan", Fault::Nan),
+    ("backwards", Fault::Backwards),
+    ("duplicate", Fault::Duplicate),
+    ("renamed", Fault::Renamed),
+    ("vanished", Fault::Vanished),
+    ("labels", Fault::Labels),
+    ("two-models", Fault::TwoModels),
+    ("buckets", Fault::Buckets),
 ];
 
 /// A fault name that does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "unknown fault {0:?}; use http500, refuse, hang, garbage, html, half, cut, huge, slow or redirect, or nothing"
+    "unknown fault {0:?}; use http500, refuse, hang, garbage, html, half, cut, huge, slow, redirect, gzip, chunked, http10, \
+     close, nan, backwards, duplicate, renamed, vanished, labels, two-models or buckets, or nothing"
 )]
 pub struct UnknownFault(String);
 

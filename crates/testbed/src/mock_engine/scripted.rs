@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use super::gauge::Gauge;
-use super::page::Meter;
+use super::gauge::{Gauge, ScriptedGauges};
+use super::page::{Level, Meter};
+
+/// Tokens that a scripted engine's KV cache has room for: 27,000 blocks of 16.
+pub(super) const CAPACITY: u64 = 432_000;
 
 /// Tokens of a mean answer: how many generated tokens make a finished request.
 const TOKENS_PER_REQUEST: f64 = 200.0;
@@ -47,7 +50,11 @@ pub(super) fn meters(prompt_tokens: f64, generation_tokens: f64, requests: f64) 
     for (meter, value) in [
         (Meter::PromptTokens, prompt_tokens),
         (Meter::GenerationTokens, generation_tokens),
+        (Meter::ComputedTokens, prompt_tokens),
+        (Meter::Received, requests),
+        (Meter::Prefills, requests),
         (Meter::Requests, requests),
+        (Meter::Finished, finished * (STOPPED + LENGTH_REACHED)),
         (Meter::Stopped, finished * STOPPED),
         (Meter::LengthReached, finished * LENGTH_REACHED),
         (Meter::Aborted, finished * ABORTED),
@@ -58,4 +65,21 @@ pub(super) fn meters(prompt_tokens: f64, generation_tokens: f64, requests: f64) 
         meters[meter as usize] = value;
     }
     meters
+}
+
+/// The levels of an engine with these gauges.
+pub(super) fn levels(scripted: ScriptedGauges, gauges: &[f64; Gauge::COUNT]) -> [f64; Level::COUNT] {
+    let kv_util = scripted.kv_util(gauges);
+    let kv_tokens = kv_util * CAPACITY as f64;
+    let mut levels = [0.0; Level::COUNT];
+    for (level, value) in [
+        (Level::KvUtil, kv_util),
+        (Level::KvTokens, kv_tokens),
+        (Level::KvFree, CAPACITY as f64 - kv_tokens),
+        (Level::BatchTokens, kv_tokens),
+        (Level::KeptThroughput, gauges[Gauge::GenerationThroughput as usize]),
+    ] {
+        levels[level as usize] = value;
+    }
+    levels
 }

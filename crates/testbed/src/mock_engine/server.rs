@@ -19,6 +19,8 @@ use super::{Fault, Script, Serving};
 
 /// uvicorn, vLLM's server, closes connections that were idle for this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long the port refuses while an engine starts as another one. Real ones take longer; pods are slow by `start`.
+const RESTART: Duration = Duration::from_millis(500);
 /// Between two attempts to accept or to listen again.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -28,11 +30,12 @@ const RETRY: Duration = Duration::from_millis(50);
 /// what the script says.
 ///
 /// A change of the `script` acts at once: [`Fault::Refuse`] closes listener and connections and a later change listens
-/// again on the same address; every other fault is looked up per request. When the sender of the script is gone, the
-/// last script stays.
+/// again on the same address; every other fault is looked up per request. Another [engine](Script::engine) ends the process and
+/// starts that one on the same address: connections are closed, requests under way lost, and counters begin anew. When the sender
+/// of the script is gone, the last script stays.
 ///
 /// # Errors
-/// Only if the listener's address cannot be read, before anything is served.
+/// Only if the listener's address or the engine's page cannot be read, before anything is served.
 pub async fn serve(
     listener: TcpListener,
     mut script: watch::Receiver<Script>,
@@ -49,11 +52,19 @@ pub async fn serve(
         }
     };
     let mut work = std::pin::pin!(work);
-    let engine = Arc::new(Engine::new(script.clone(), serving));
+    let mut engine = Arc::new(Engine::new(script.clone(), serving.clone())?);
     let mut listener = Some(listener);
     let mut connections = JoinSet::new();
     loop {
-        if script.borrow_and_update().fault == Fault::Refuse {
+        let Script { fault, engine: kind, .. } = *script.borrow_and_update();
+        if kind != engine.kind() {
+            listener = None;
+            connections.shutdown().await;
+            tokio::time::sleep(RESTART).await;
+            engine = Arc::new(Engine::new(script.clone(), serving.clone())?);
+            continue;
+        }
+        if fault == Fault::Refuse {
             listener = None;
             connections.shutdown().await;
         } else if listener.is_none() {

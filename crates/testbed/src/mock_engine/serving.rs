@@ -11,13 +11,14 @@ use tokio::time::Instant;
 use windlass_engine_model::{Engine, Event, Finished, Preset, Refused, Request, Totals};
 
 use super::gauge::Gauge;
-use super::page::{Meter, Numbers};
+use super::page::{Level, Meter, Numbers};
 use super::tally::{Histogram, Tallies};
+use super::truth::{self, Known, Sums};
 
 /// vLLM's throughput gauges are means over this long.
 const THROUGHPUT_SPAN: Duration = Duration::from_secs(5);
 
-/// A simulated engine that serves requests. Made for one server and run by it.
+/// A simulated engine that serves requests. Made for one server and run by it; it outlives a restart of the engine's process.
 #[derive(Debug)]
 pub struct Serving {
     preset: Preset,
@@ -38,10 +39,13 @@ struct State {
 }
 
 /// Requests under way, and what was counted of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Counts {
     clients: HashMap<u64, Client>,
     tallies: Tallies,
+    sums: Sums,
+    received: u64,
+    prefills: u64,
     /// Answered, by API.
     completions: u64,
     chat_completions: u64,
@@ -52,6 +56,9 @@ struct Counts {
 struct Client {
     api: Api,
     arrived: Duration,
+    /// The most tokens that it may come to.
+    budget: u64,
+    running: bool,
     news: mpsc::UnboundedSender<News>,
 }
 
@@ -76,6 +83,8 @@ struct Throughput {
     at_since: (u64, u64),
     prompt: f64,
     generation: f64,
+    /// The last generation throughput that was not 0.
+    kept: f64,
 }
 
 impl Throughput {
@@ -87,6 +96,9 @@ impl Throughput {
         let seconds = passed.as_secs_f64();
         self.prompt = (totals.prompt_tokens - self.at_since.0) as f64 / seconds;
         self.generation = (totals.generation_tokens - self.at_since.1) as f64 / seconds;
+        if self.generation > 0.0 {
+            self.kept = self.generation;
+        }
         (self.since, self.at_since) = (now, (totals.prompt_tokens, totals.generation_tokens));
     }
 }
@@ -97,12 +109,7 @@ impl Serving {
         let state = State {
             engine: preset.engine(),
             next_id: 0,
-            counts: Counts {
-                clients: HashMap::new(),
-                tallies: Tallies::new(),
-                completions: 0,
-                chat_completions: 0,
-            },
+            counts: Counts::default(),
             throughput: Throughput::default(),
         };
         Arc::new(Self {
@@ -114,8 +121,24 @@ impl Serving {
         })
     }
 
+    /// A process of the engine begins: idle, with nothing counted yet. Requests of the one before, if there was one, are gone.
+    pub(super) fn begin(&self, tallies: Tallies) {
+        self.with_state(|state| {
+            state.engine = self.preset.engine();
+            state.counts = Counts { tallies, ..Counts::default() };
+            state.throughput = Throughput { since: self.epoch.elapsed(), ..Throughput::default() };
+        });
+        self.changed.notify_one();
+        self.ended.notify_waiters();
+    }
+
     pub(super) fn model(&self) -> &'static str {
         self.preset.model()
+    }
+
+    /// Tokens the KV cache has room for.
+    pub(super) fn capacity(&self) -> u64 {
+        self.with_state(|state| state.engine.limits().kv_capacity_tokens)
     }
 
     /// Moves the model along with the clock, for ever.
@@ -168,20 +191,23 @@ impl Serving {
         of(&mut state)
     }
 
-    /// Takes a request. Its progress is with the ticket; dropping that aborts it.
+    /// Takes a request, of whose prompt so much is taken from the prefix cache. Its progress is with the ticket; dropping that aborts it.
     pub(super) fn submit(
         self: &Arc<Self>,
         api: Api,
-        prompt_tokens: u32,
+        (prompt_tokens, cached_tokens): (u32, u32),
         output_tokens: u32,
     ) -> Result<Ticket, Refused> {
         let (sender, news) = mpsc::unbounded_channel();
         let now = self.epoch.elapsed();
         let id = self.with_state(|state| {
             let id = state.next_id;
-            state.engine.submit(now, Request { id, prompt_tokens, output_tokens, cached_tokens: 0 })?;
+            state.engine.submit(now, Request { id, prompt_tokens, output_tokens, cached_tokens })?;
             state.next_id += 1;
-            state.counts.clients.insert(id, Client { api, arrived: now, news: sender });
+            state.counts.received += 1;
+            let budget = u64::from(prompt_tokens) + u64::from(output_tokens);
+            let client = Client { api, arrived: now, budget, running: false, news: sender };
+            state.counts.clients.insert(id, client);
             let tallies = &mut state.counts.tallies;
             tallies.observe(Histogram::ParameterN, 1.0, 1);
             tallies.observe(Histogram::ParameterMaxTokens, f64::from(output_tokens), 1);
@@ -203,21 +229,36 @@ impl Serving {
                 Gauge::PromptThroughput => state.throughput.prompt,
                 Gauge::GenerationThroughput => state.throughput.generation,
             });
-            let totals = engine.totals();
-            let mut meters = [0.0; Meter::COUNT];
-            for (meter, count) in [
-                (Meter::PromptTokens, totals.prompt_tokens),
-                (Meter::GenerationTokens, totals.generation_tokens),
-                (Meter::Requests, totals.requests_finished + totals.requests_aborted),
-                (Meter::LengthReached, totals.requests_finished),
-                (Meter::Aborted, totals.requests_aborted),
-                (Meter::Preemptions, totals.preemptions),
-                (Meter::Completions, state.counts.completions),
-                (Meter::ChatCompletions, state.counts.chat_completions),
+            let (levels, meters) = (state.levels(), state.meters());
+            of(Numbers { gauges, levels, meters, tallies: Some(&state.counts.tallies) })
+        })
+    }
+
+    /// What the model itself knows, as of now.
+    pub(super) fn truth(&self) -> Vec<Known> {
+        self.with_state(|state| {
+            let (engine, totals) = (&state.engine, state.engine.totals());
+            let (running, waiting) = (f64::from(engine.running()), f64::from(engine.waiting()));
+            let mut known: Vec<Known> = vec![
+                ("running", "requests", Some(running)),
+                ("waiting", "requests", Some(waiting)),
+                ("inflight", "requests", Some(running + waiting)),
+                ("kv_util", "ratio", Some(engine.kv_util())),
+                ("kv_tokens", "tokens", Some(engine.kv_tokens() as f64)),
+                ("kv_capacity_tokens", "tokens", Some(engine.limits().kv_capacity_tokens as f64)),
+                ("batch_tokens", "tokens", Some(state.counts.batch_tokens())),
+            ];
+            for (name, unit, count) in [
+                ("prompt_tokens", "tokens", totals.prompt_tokens),
+                ("generation_tokens", "tokens", totals.generation_tokens),
+                ("cached_tokens", "tokens", totals.cached_tokens),
+                ("requests", "requests", totals.requests_finished),
+                ("preemptions", "requests", totals.preemptions),
             ] {
-                meters[meter as usize] = count as f64;
+                known.push((name, unit, Some(count as f64)));
             }
-            of(Numbers { gauges, meters, tallies: Some(&state.counts.tallies) })
+            known.extend(state.counts.sums.means());
+            known
         })
     }
 }
@@ -231,14 +272,68 @@ impl State {
         throughput.advance(now, &engine.totals());
         counts.clients.len() < before
     }
+
+    fn levels(&self) -> [f64; Level::COUNT] {
+        let (engine, totals) = (&self.engine, self.engine.totals());
+        let capacity = engine.limits().kv_capacity_tokens;
+        let mut levels = [0.0; Level::COUNT];
+        for (level, value) in [
+            (Level::KvUtil, engine.kv_util()),
+            (Level::KvTokens, engine.kv_tokens() as f64),
+            (Level::KvFree, capacity.saturating_sub(engine.kv_tokens()) as f64),
+            (Level::BatchTokens, self.counts.batch_tokens()),
+            (Level::HitRate, totals.cached_tokens as f64 / totals.prompt_tokens.max(1) as f64),
+            (Level::KeptThroughput, self.throughput.kept),
+        ] {
+            levels[level as usize] = value;
+        }
+        levels
+    }
+
+    fn meters(&self) -> [f64; Meter::COUNT] {
+        let totals = self.engine.totals();
+        let mut meters = [0.0; Meter::COUNT];
+        for (meter, count) in [
+            (Meter::PromptTokens, totals.prompt_tokens),
+            (Meter::CachedTokens, totals.cached_tokens),
+            (Meter::ComputedTokens, totals.prompt_tokens - totals.cached_tokens),
+            (Meter::GenerationTokens, totals.generation_tokens),
+            (Meter::Received, self.counts.received),
+            (Meter::Requests, totals.requests_finished + totals.requests_aborted),
+            (Meter::Finished, totals.requests_finished),
+            (Meter::LengthReached, totals.requests_finished),
+            (Meter::Aborted, totals.requests_aborted),
+            (Meter::Preemptions, totals.preemptions),
+            (Meter::Steps, totals.steps),
+            (Meter::Prefills, self.counts.prefills),
+            (Meter::Completions, self.counts.completions),
+            (Meter::ChatCompletions, self.counts.chat_completions),
+        ] {
+            meters[meter as usize] = count as f64;
+        }
+        meters
+    }
 }
 
 impl Counts {
-    /// Tells clients, and counts what vLLM counts.
+    /// The most tokens that the running requests may come to.
+    fn batch_tokens(&self) -> f64 {
+        let running = self.clients.values().filter(|client| client.running);
+        running.map(|client| client.budget).sum::<u64>() as f64
+    }
+
+    fn set_running(&mut self, id: u64, running: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.running = running;
+        }
+    }
+
+    /// Tells clients, and counts what engines count.
     fn observe(&mut self, event: &Event) {
         // A client that went away is told in vain.
         match event {
             Event::FirstToken { id, at } => {
+                self.prefills += 1;
                 if let Some(client) = self.clients.get(id) {
                     let _ = client.news.send(News::FirstToken);
                     let waited = at.saturating_sub(client.arrived).as_secs_f64();
@@ -251,18 +346,22 @@ impl Counts {
                 let per_step = f64::from(steps.tokens_per_step());
                 self.tallies.observe(Histogram::IterationTokens, per_step, times);
                 let tokens = times * u64::from(steps.decode_tokens);
-                self.tallies.observe(Histogram::TimePerOutputToken, steps.step().as_secs_f64(), tokens);
+                let step = steps.step().as_secs_f64();
+                self.tallies.observe(Histogram::StepTime, step, times);
+                self.tallies.observe(Histogram::InterTokenLatency, step, tokens);
             }
             Event::Resumed { gap, .. } => {
-                self.tallies.observe(Histogram::TimePerOutputToken, gap.as_secs_f64(), 1);
+                self.tallies.observe(Histogram::InterTokenLatency, gap.as_secs_f64(), 1);
             }
-            Event::Admitted { .. } | Event::Preempted { .. } => {}
+            Event::Admitted { id, .. } => self.set_running(*id, true),
+            Event::Preempted { id, .. } => self.set_running(*id, false),
         }
     }
 
     fn finished(&mut self, record: &Finished) {
         let Some(client) = self.clients.remove(&record.id) else { return };
         let _ = client.news.send(News::Finished);
+        self.sums.add(record);
         let end_to_end = record.end_to_end();
         let (count, histogram) = match client.api {
             Api::Completions => (&mut self.completions, Histogram::HttpCompletions),
@@ -281,8 +380,13 @@ impl Counts {
         for (histogram, span) in spans {
             self.tallies.observe(histogram, span.as_secs_f64(), 1);
         }
+        if let Some(tpot) = record.tpot() {
+            self.tallies.observe(Histogram::TimePerOutputToken, tpot.as_secs_f64(), 1);
+        }
+        self.tallies.observe(Histogram::TimePerToken, truth::time_per_token(record), 1);
         let lengths = [
             (Histogram::PromptTokens, record.prompt_tokens),
+            (Histogram::ComputedTokens, record.prompt_tokens - record.cached_tokens),
             (Histogram::GenerationTokens, record.output_tokens),
             (Histogram::MaxGenerationTokens, record.output_tokens),
         ];

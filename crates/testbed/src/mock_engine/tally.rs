@@ -1,20 +1,27 @@
 //! Histograms of what requests went through.
 
-use super::page::Origin;
+use super::page::Meter;
 
-/// The histograms of a page.
+/// What is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Histogram {
     IterationTokens,
     TimeToFirstToken,
+    /// Between two tokens of a request, a token at a time.
+    InterTokenLatency,
+    /// The mean after the first token, a request at a time.
     TimePerOutputToken,
+    /// The mean with the prefill, a request at a time: TGI's.
+    TimePerToken,
+    StepTime,
     EndToEnd,
     QueueTime,
     InferenceTime,
     PrefillTime,
     DecodeTime,
     PromptTokens,
+    /// Prompt tokens that were not cached.
+    ComputedTokens,
     GenerationTokens,
     MaxGenerationTokens,
     ParameterN,
@@ -24,121 +31,92 @@ pub(super) enum Histogram {
     HttpChatCompletions,
 }
 
+/// Name in the files of pages, and the median that a scripted engine reports.
+const NAMES: [(Histogram, &str, f64); 20] = [
+    (Histogram::IterationTokens, "iteration_tokens", 40.0),
+    (Histogram::TimeToFirstToken, "ttft", 0.12),
+    (Histogram::InterTokenLatency, "itl", 0.03),
+    (Histogram::TimePerOutputToken, "tpot", 0.03),
+    (Histogram::TimePerToken, "time_per_token", 0.03),
+    (Histogram::StepTime, "step_time", 0.03),
+    (Histogram::EndToEnd, "e2e", 6.0),
+    (Histogram::QueueTime, "queue_time", 0.02),
+    (Histogram::InferenceTime, "inference_time", 5.9),
+    (Histogram::PrefillTime, "prefill_time", 0.1),
+    (Histogram::DecodeTime, "decode_time", 5.8),
+    (Histogram::PromptTokens, "prompt_length", 250.0),
+    (Histogram::ComputedTokens, "computed_length", 250.0),
+    (Histogram::GenerationTokens, "generation_length", 150.0),
+    (Histogram::MaxGenerationTokens, "generation_limit", 400.0),
+    (Histogram::ParameterN, "n", 0.5),
+    (Histogram::ParameterMaxTokens, "max_tokens", 400.0),
+    (Histogram::Http, "http", 6.0),
+    (Histogram::HttpCompletions, "http_completions", 6.0),
+    (Histogram::HttpChatCompletions, "http_chat_completions", 6.0),
+];
+
 impl Histogram {
-    const ALL: [Self; 16] = [
-        Self::IterationTokens,
-        Self::TimeToFirstToken,
-        Self::TimePerOutputToken,
-        Self::EndToEnd,
-        Self::QueueTime,
-        Self::InferenceTime,
-        Self::PrefillTime,
-        Self::DecodeTime,
-        Self::PromptTokens,
-        Self::GenerationTokens,
-        Self::MaxGenerationTokens,
-        Self::ParameterN,
-        Self::ParameterMaxTokens,
-        Self::Http,
-        Self::HttpCompletions,
-        Self::HttpChatCompletions,
-    ];
-}
+    /// The histogram of this name in the files of pages.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        NAMES.iter().find(|(_, known, _)| *known == name).map(|(histogram, ..)| *histogram)
+    }
 
-const LATENCY: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-    960.0, 1920.0, 7680.0,
-];
-const FIRST_TOKEN: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-    80.0, 160.0, 640.0, 2560.0,
-];
-const OUTPUT_TOKEN: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-];
-/// 1-2-5 steps up to a context of 4,096 tokens: that of the scripted model.
-const LENGTH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0];
-/// The same up to a context of 131,072 tokens.
-const LONG_LENGTH: &[f64] = &[
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0, 50000.0,
-    100_000.0,
-];
-const ITERATION: &[f64] =
-    &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
-const PARAMETER_N: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
-/// The coarse buckets of prometheus-fastapi-instrumentator.
-const HTTP: &[f64] = &[0.1, 0.5, 1.0];
-/// Its fine ones.
-const HTTP_FINE: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0,
-    30.0, 60.0,
-];
-
-/// The upper bounds of a histogram's buckets, without the infinite one: vLLM's.
-pub(super) fn bounds(histogram: Histogram, origin: Origin) -> &'static [f64] {
-    match histogram {
-        Histogram::IterationTokens => ITERATION,
-        Histogram::TimeToFirstToken => FIRST_TOKEN,
-        Histogram::TimePerOutputToken => OUTPUT_TOKEN,
-        Histogram::EndToEnd
-        | Histogram::QueueTime
-        | Histogram::InferenceTime
-        | Histogram::PrefillTime
-        | Histogram::DecodeTime => LATENCY,
-        Histogram::PromptTokens
-        | Histogram::GenerationTokens
-        | Histogram::MaxGenerationTokens
-        | Histogram::ParameterMaxTokens => match origin {
-            Origin::Scripted => LENGTH,
-            Origin::Served => LONG_LENGTH,
-        },
-        Histogram::ParameterN => PARAMETER_N,
-        Histogram::Http => HTTP_FINE,
-        Histogram::HttpCompletions | Histogram::HttpChatCompletions => HTTP,
+    /// What counts a scripted engine's observations, and their median.
+    pub(super) fn scripted(self) -> (Meter, f64) {
+        let meter = match self {
+            Self::HttpCompletions => Meter::Completions,
+            Self::HttpChatCompletions => Meter::ChatCompletions,
+            _ => Meter::Requests,
+        };
+        (meter, NAMES[self as usize].2)
     }
 }
 
-/// What was observed, by histogram.
-#[derive(Debug)]
+/// What was observed, by the histograms that a page has.
+#[derive(Debug, Default)]
 pub(super) struct Tallies(Vec<Tally>);
 
 #[derive(Debug)]
 struct Tally {
-    bounds: &'static [f64],
+    of: Histogram,
+    bounds: Vec<f64>,
     /// By bucket, not cumulative; the last is the infinite one.
     counts: Vec<u64>,
     sum: f64,
 }
 
 impl Tallies {
-    /// Nothing observed yet.
-    pub(super) fn new() -> Self {
-        let tally = |histogram| {
-            let bounds = bounds(histogram, Origin::Served);
-            Tally { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
+    /// Nothing observed yet. Each with the upper bounds of its buckets, without the infinite one.
+    pub(super) fn new(histograms: &[(Histogram, Vec<f64>)]) -> Self {
+        let tally = |(of, bounds): &(Histogram, Vec<f64>)| Tally {
+            of: *of,
+            counts: vec![0; bounds.len() + 1],
+            bounds: bounds.clone(),
+            sum: 0.0,
         };
-        Self(Histogram::ALL.map(tally).into())
+        Self(histograms.iter().map(tally).collect())
     }
 
     /// Notes that `value` was seen `times` times.
     pub(super) fn observe(&mut self, histogram: Histogram, value: f64, times: u64) {
-        let tally = &mut self.0[histogram as usize];
-        let bucket = tally.bounds.partition_point(|bound| *bound < value);
-        tally.counts[bucket] += times;
-        tally.sum += value * times as f64;
+        for tally in self.0.iter_mut().filter(|tally| tally.of == histogram) {
+            let bucket = tally.bounds.partition_point(|bound| *bound < value);
+            tally.counts[bucket] += times;
+            tally.sum += value * times as f64;
+        }
     }
 
-    /// Observations of at most this bound; the index after the last bound is the infinite one.
-    pub(super) fn up_to(&self, histogram: Histogram, bound: usize) -> f64 {
-        self.0[histogram as usize].counts[..=bound].iter().sum::<u64>() as f64
+    /// Observations of at most this bound of a tally; the index after the last bound is the infinite one.
+    pub(super) fn up_to(&self, tally: usize, bound: usize) -> f64 {
+        self.0.get(tally).map_or(0.0, |tally| tally.counts[..=bound].iter().sum::<u64>() as f64)
     }
 
-    pub(super) fn count(&self, histogram: Histogram) -> f64 {
-        self.0[histogram as usize].counts.iter().sum::<u64>() as f64
+    pub(super) fn count(&self, tally: usize) -> f64 {
+        self.0.get(tally).map_or(0.0, |tally| tally.counts.iter().sum::<u64>() as f64)
     }
 
-    pub(super) fn sum(&self, histogram: Histogram) -> f64 {
-        self.0[histogram as usize].sum
+    pub(super) fn sum(&self, tally: usize) -> f64 {
+        self.0.get(tally).map_or(0.0, |tally| tally.sum)
     }
 }
 
@@ -148,22 +126,24 @@ mod tests {
 
     #[test]
     fn values_fall_into_their_buckets() {
-        let mut tallies = Tallies::new();
+        let bounds = vec![0.1, 0.5, 1.0];
+        let mut tallies = Tallies::new(&[(Histogram::Http, vec![1.0]), (Histogram::EndToEnd, bounds)]);
         for (value, times) in [(0.1, 1), (0.5, 2), (0.500_001, 3), (7.0, 4)] {
-            tallies.observe(Histogram::HttpCompletions, value, times);
+            tallies.observe(Histogram::EndToEnd, value, times);
         }
-        let up_to = |bound| tallies.up_to(Histogram::HttpCompletions, bound);
+        let up_to = |bound| tallies.up_to(1, bound);
         // Bounds 0.1, 0.5, 1, and infinity: a value on a bound is inside.
         assert_eq!([up_to(0), up_to(1), up_to(2), up_to(3)], [1.0, 3.0, 6.0, 10.0]);
-        assert_eq!(tallies.count(Histogram::HttpCompletions), 10.0);
-        assert!((tallies.sum(Histogram::HttpCompletions) - 30.600_003).abs() < 1e-9);
-        assert_eq!(tallies.count(Histogram::Http), 0.0);
+        assert_eq!(tallies.count(1), 10.0);
+        assert!((tallies.sum(1) - 30.600_003).abs() < 1e-9);
+        assert_eq!(tallies.count(0), 0.0);
     }
 
     #[test]
     fn every_histogram_has_its_place() {
-        for (index, histogram) in Histogram::ALL.into_iter().enumerate() {
+        for (index, (histogram, name, _)) in NAMES.into_iter().enumerate() {
             assert_eq!(histogram as usize, index, "{histogram:?}");
+            assert_eq!(Histogram::named(name), Some(histogram));
         }
     }
 }

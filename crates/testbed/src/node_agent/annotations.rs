@@ -10,7 +10,7 @@ use rand_distr::{Distribution, LogNormal};
 use windlass_engine_model::Preset;
 
 use super::quantity;
-use crate::mock_engine::{Fault, FaultScope, ScriptedGauges};
+use crate::mock_engine::{Engines, Exporter, Fault, FaultScope, ScriptedGauges};
 
 /// What every key of the testbed begins with.
 pub const PREFIX: &str = "testbed.windlass.dev/";
@@ -103,6 +103,8 @@ pub struct Annotations {
     fault_scope: Option<FaultScope>,
     mode: Option<Mode>,
     model: Option<Preset>,
+    engine: Option<Engines>,
+    exporter: Option<Exporter>,
     cpu: Option<Amount>,
     memory: Option<Amount>,
 }
@@ -131,6 +133,10 @@ pub struct Settings {
     pub mode: Mode,
     /// `model`: what an engine serves, on which GPU; default `llama-2-7b@a10g`. In force from the start of the pod.
     pub model: Option<Preset>,
+    /// `engine`: which engine's page it has, or which ones the pods have in turn; default `vllm`. A change restarts it.
+    pub engine: Engines,
+    /// `exporter`: `single` or `multiprocess`; default what the engine usually has.
+    pub exporter: Option<Exporter>,
     /// `cpu`: the cores that `metrics.k8s.io` reports instead of what was accounted; default not scripted.
     pub cpu: Option<Amount>,
     /// `memory`: the bytes that `metrics.k8s.io` reports; default not scripted.
@@ -177,11 +183,13 @@ impl Annotations {
             "model" => self.model = Some(Preset::from_str(value).map_err(|error| error.to_string())?),
             "cpu" => self.cpu = Some(amount(value)?),
             "memory" => self.memory = Some(amount(value)?),
-            "engine" if value == "vllm" => {}
-            "engine" => return Err(format!("{value:?} is not simulated; the only engine is vllm")),
+            "engine" => self.engine = Some(Engines::from_str(value).map_err(|error| error.to_string())?),
+            "exporter" => {
+                self.exporter = Some(Exporter::from_str(value).map_err(|error| error.to_string())?);
+            }
             _ => {
                 return Err("no such key; use start, terminate, fault, fault-scope, total, share, metric, noise, cpu, memory, \
-                            mode, model or engine"
+                            mode, model, engine or exporter"
                     .to_owned());
             }
         }
@@ -201,6 +209,8 @@ impl Annotations {
             fault_scope: self.fault_scope.or(owner.fault_scope).unwrap_or_default(),
             mode: self.mode.or(owner.mode).unwrap_or(Mode::Scripted),
             model: self.model.or(owner.model).or_else(|| MODEL.parse().ok()),
+            engine: self.engine.or(owner.engine).unwrap_or_default(),
+            exporter: self.exporter.or(owner.exporter),
             cpu: self.cpu.or(owner.cpu),
             memory: self.memory.or(owner.memory),
         }
@@ -331,7 +341,12 @@ mod tests {
         check(&[("noise", "0.2")], &[], |s| s.noise = 0.2, &[]);
         check(&[("noise", "20")], &[], |s| s.noise = 0.0, &["noise"]);
         check(&[("mode", "engine")], &[], |s| s.mode = Mode::Engine, &[]);
-        check(&[("mode", "fast"), ("engine", "tgi")], &[("engine", "vllm")], |_| {}, &["engine", "mode"]);
+        check(&[("mode", "fast"), ("engine", "ollama")], &[("engine", "vllm")], |_| {}, &["engine", "mode"]);
+        let mixed = "vllm-v1,tgi".parse().unwrap();
+        check(&[], &[("engine", "vllm-v1,tgi")], |s| s.engine = mixed, &[]);
+        let multiprocess = Some(Exporter::Multiprocess);
+        check(&[("exporter", "multiprocess")], &[], |s| s.exporter = multiprocess, &[]);
+        check(&[("exporter", "threads")], &[], |_| {}, &["exporter"]);
         let model = "llama-3.1-8b@h100".parse().unwrap();
         check(&[], &[("model", "llama-3.1-8b@h100")], |s| s.model = Some(model), &[]);
         check(&[("model", "gpt-7")], &[], |_| {}, &["model"]);

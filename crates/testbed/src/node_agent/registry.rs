@@ -37,6 +37,8 @@ pub(super) struct Registry {
 struct KnownPod {
     pod: Pod,
     orders: watch::Sender<Orders>,
+    /// Which of its workload's engines it is, once that mattered: the first turn that no pod beside it has.
+    turn: OnceCell<usize>,
 }
 
 /// The object whose settings and replicas count for a pod.
@@ -97,7 +99,10 @@ impl Registry {
             None
         } else {
             let (sender, orders) = watch::channel(Orders { part: None, deleting: pod.deleting });
-            self.pods.insert(pod.uid.clone(), KnownPod { pod: pod.clone(), orders: sender });
+            self.pods.insert(
+                pod.uid.clone(),
+                KnownPod { pod: pod.clone(), orders: sender, turn: OnceCell::new() },
+            );
             Some(NewPod { pod: pod.clone(), orders })
         };
         if let Some(known) = self.pods.get(&pod.uid) {
@@ -175,7 +180,8 @@ impl Registry {
 
     /// A pod's settings and its share of the total; `None` while its owner is not known. The `census` is taken when
     /// it is needed first, and is the same for all pods of a root.
-    fn part(&self, pod: &Pod, census: &OnceCell<Census>) -> Option<(Settings, Script)> {
+    fn part(&self, known: &KnownPod, census: &OnceCell<Census>) -> Option<(Settings, Script)> {
+        let pod = &known.pod;
         let (owner, replicas, group) = match self.root(pod) {
             Root::Unknown => return None,
             Root::Workload(workload) => (workload.annotations, Some(workload.replicas), Some(&workload.uid)),
@@ -198,12 +204,21 @@ impl Registry {
         let share = settings.total / parts;
         settings.cpu = settings.cpu.map(|cpu| cpu.of(parts));
         settings.memory = settings.memory.map(|memory| memory.of(parts));
-        let Settings { metric: gauges, noise, fault, fault_scope, .. } = settings;
-        Some((settings, Script { share, noise, gauges, fault, fault_scope }))
+        let Settings { metric: gauges, noise, fault, fault_scope, exporter, .. } = settings;
+        let turn = || *known.turn.get_or_init(|| self.first_free_turn(group));
+        let engine = settings.engine.of_turn(if settings.engine.are_mixed() { turn() } else { 0 });
+        Some((settings, Script { share, noise, gauges, fault, fault_scope, engine, exporter }))
+    }
+
+    /// The first turn that no pod of this root has.
+    fn first_free_turn(&self, root: Option<&Uid>) -> usize {
+        let pods = root.map(|root| self.pods_below(root)).unwrap_or_default();
+        let taken: HashSet<usize> = pods.iter().filter_map(|known| known.turn.get().copied()).collect();
+        (0..=taken.len()).find(|turn| !taken.contains(turn)).unwrap_or_default()
     }
 
     fn refresh(&self, known: &KnownPod, census: &OnceCell<Census>) {
-        let part = self.part(&known.pod, census);
+        let part = self.part(known, census);
         known.orders.send_if_modified(|orders| {
             let next = Orders { part: part.or(orders.part), deleting: known.pod.deleting };
             let changed = *orders != next;

@@ -229,7 +229,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::mock_engine::{Fault, FaultScope, Script};
+    use crate::mock_engine::Script;
     use crate::node_agent::annotations::{Annotations, PREFIX};
 
     /// Orders with these annotations, and a script of so many running requests.
@@ -238,8 +238,7 @@ mod tests {
             annotations.iter().map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned())).collect();
         let settings = Annotations::parse(Some(&map)).0.or(Annotations::default());
         let gauges = "num_requests_running".parse().unwrap();
-        let script =
-            Script { share: running, noise: 0.0, gauges, fault: Fault::None, fault_scope: FaultScope::All };
+        let script = Script { share: running, gauges, ..Script::default() };
         watch::channel(Orders { part: Some((settings, script)), deleting: None }).1
     }
 

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::mock_engine::{FaultScope, ScriptedGauges};
+use crate::mock_engine::{EngineKind, Exporter, FaultScope};
 
 /// A safety net: nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,14 +23,7 @@ impl Engine {
     async fn start_with(serving: Option<Arc<Serving>>) -> Self {
         let listener = TcpListener::bind("127.77.3.4:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gauges = ScriptedGauges::default();
-        let script = Script {
-            share: 100.0 / 3.0,
-            noise: 0.0,
-            gauges,
-            fault: Fault::None,
-            fault_scope: FaultScope::All,
-        };
+        let script = Script { share: 100.0 / 3.0, ..Script::default() };
         let (script, receiver) = watch::channel(script);
         let task = tokio::spawn(async move {
             let Err(error) = serve(listener, receiver, serving).await;
@@ -416,4 +409,145 @@ async fn a_fault_can_be_of_metrics_alone() {
     engine.set(Fault::Http500);
     engine.script.send_modify(|script| script.fault_scope = FaultScope::All);
     assert_eq!(client.post("/v1/completions", r#"{"prompt": "a"}"#).await.status, 500);
+}
+
+/// An engine of this kind with a healthy page.
+async fn engine_of(kind: EngineKind) -> (Engine, Client) {
+    let engine = Engine::start().await;
+    engine.script.send_modify(|script| script.engine = kind);
+    let client = connected(engine.address).await;
+    (engine, client)
+}
+
+/// A connection, as soon as there is one.
+async fn connected(address: SocketAddr) -> Client {
+    let stream = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    });
+    Client { stream: stream.await.expect("nobody listens"), read: Vec::new() }
+}
+
+/// The page of the engine of this kind, when it is one.
+async fn page_of(kind: EngineKind, path: &str) -> (Engine, Answer) {
+    let (engine, mut client) = engine_of(kind).await;
+    // Until it restarted, it is vLLM.
+    let page = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match client.get("/truth").await {
+                Some(truth) if truth.text().contains(&format!("\"engine\":\"{}\"", kind.name())) => break,
+                _ => client = connected(engine.address).await,
+            }
+        }
+        client.get(path).await.unwrap()
+    });
+    let page = page.await.expect("it does not become the other engine");
+    (engine, page)
+}
+
+#[tokio::test]
+async fn each_engine_answers_in_its_way() {
+    for (kind, sample) in [
+        (EngineKind::VllmV0, "\nvllm:gpu_cache_usage_perc{model_name=\"llama2-70b\"} "),
+        (EngineKind::VllmV1, "\nvllm:kv_cache_usage_perc{engine=\"0\",model_name=\"llama2-70b\"} "),
+        (
+            EngineKind::Sglang,
+            "\nsglang:num_running_reqs{engine_type=\"unified\",model_name=\"llama2-70b\",pp_rank=\"0\",tp_rank=\"1\"} 34.0\n",
+        ),
+        (EngineKind::Tgi, "\ntgi_batch_current_size 34\n"),
+        (
+            EngineKind::TrtllmServe,
+            "\ntrtllm_num_requests_running{engine_type=\"trtllm\",model_name=\"llama2-70b\"} 34.0\n",
+        ),
+    ] {
+        let (_engine, page) = page_of(kind, kind.path()).await;
+        assert!(page.status == 200 && page.text().contains(sample), "{kind:?}: {}", page.text());
+        let other = kind != EngineKind::VllmV0 && kind != EngineKind::VllmV1;
+        assert!(!(other && page.text().contains("vllm:")), "{kind:?}");
+    }
+    let (_engine, page) = page_of(EngineKind::TrtllmServe, "/metrics").await;
+    assert!(page.status == 200 && page.text() == "[]", "{}", page.text());
+}
+
+#[tokio::test]
+async fn exporters_answer_by_name_in_their_way() {
+    let one = "?name[]=vllm:num_requests_running";
+    let engine = Engine::start().await;
+    let mut client = engine.connect().await;
+    let answer = client.get(&format!("/metrics{one}")).await.unwrap();
+    assert_eq!(answer.text().lines().count(), 4, "{}", answer.text());
+    engine.script.send_modify(|script| script.exporter = Some(Exporter::Multiprocess));
+    let answer = client.get(&format!("/metrics{one}")).await.unwrap();
+    assert!(answer.status == 200 && answer.body.is_empty(), "{}", answer.text());
+    assert!(client.get("/metrics").await.unwrap().is_healthy());
+    let (_engine, page) = page_of(EngineKind::Sglang, "/metrics?name[]=sglang:num_running_reqs").await;
+    assert!(page.status == 200 && page.body.is_empty(), "{}", page.text());
+    let (_engine, page) = page_of(EngineKind::Tgi, "/metrics?name[]=tgi_queue_size").await;
+    assert!(page.text().contains("tgi_request_count"), "{}", page.text());
+}
+
+#[tokio::test]
+async fn an_upgrade_in_place_begins_anew() {
+    let (engine, mut client) = serving_engine().await;
+    client
+        .post("/v1/completions", r#"{"prompt": "a b", "windlass_cached_tokens": 1, "max_tokens": 4}"#)
+        .await;
+    let truth: serde_json::Value = serde_json::from_slice(&client.get("/truth").await.unwrap().body).unwrap();
+    assert_eq!(truth["engine"], "vllm");
+    for (name, value) in
+        [("prompt_tokens", 2.0), ("cached_tokens", 1.0), ("requests", 1.0), ("generation_length", 4.0)]
+    {
+        assert_eq!(truth["metrics"][name]["value"], value, "{name}: {truth}");
+    }
+    engine.script.send_modify(|script| script.engine = EngineKind::VllmV1);
+    while client.more().await {}
+    let mut client = connected(engine.address).await;
+    let page = client.get("/metrics").await.unwrap();
+    let model = r#"{engine="0",model_name="llama-3.1-8b"}"#;
+    assert_eq!(sample(&page, &format!("vllm:prompt_tokens_total{model}")), 0.0);
+    client.post("/v1/completions", r#"{"prompt": "a b", "max_tokens": 4}"#).await;
+    let page = client.get("/metrics").await.unwrap();
+    assert_eq!(sample(&page, &format!("vllm:request_time_per_output_token_seconds_count{model}")), 1.0);
+    assert!(!page.text().contains("gpu_cache_usage_perc"));
+}
+
+#[tokio::test]
+async fn pages_sent_in_other_ways() {
+    let engine = Engine::start().await;
+    engine.set(Fault::Gzip);
+    let answer = engine.connect().await.get("/metrics").await.unwrap();
+    assert!(answer.head.contains("content-encoding: gzip\r\n") && answer.body.starts_with(&[0x1f, 0x8b]));
+    engine.set(Fault::Chunked);
+    let answer = engine.connect().await.get("/metrics").await.unwrap();
+    assert!(answer.announced.is_none() && answer.body.len() > 50_000, "{}", answer.head);
+    engine.set(Fault::Close);
+    let mut client = engine.connect().await;
+    assert!(client.get("/metrics").await.unwrap().is_healthy());
+    assert!(!client.more().await);
+    engine.set(Fault::Http10);
+    let mut client = engine.connect().await;
+    client.send("GET", "/metrics").await;
+    let head = client.head().await.unwrap();
+    assert!(head.head.starts_with("HTTP/1.0 200 OK\r\n"), "{}", head.head);
+    assert!(head.announced.is_none() && !head.head.contains("chunked"), "{}", head.head);
+    while client.more().await {}
+    assert!(client.read.len() > 50_000 && client.read.ends_with(b"\n"), "{} bytes", client.read.len());
+    // These concern the page alone.
+    assert_eq!(engine.connect().await.get("/health").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn pages_that_are_valid_and_wrong() {
+    let renamed = "\nvllm:new_num_requests_running{model_name=\"llama2-70b\"} 34.0\n";
+    check(Fault::Renamed, |answer| assert!(answer.text().contains(renamed))).await;
+    check(Fault::Vanished, |answer| {
+        assert!(!answer.text().contains("vllm:") && answer.text().contains("process_open_fds"));
+    })
+    .await;
+    let nan = "\nvllm:num_requests_waiting{model_name=\"llama2-70b\"} NaN\n";
+    check(Fault::Nan, |answer| assert!(answer.text().contains(nan))).await;
 }

@@ -168,3 +168,31 @@ fn a_total_usage_is_divided_like_the_load() {
     world.deployment(8.0, &[("cpu", "total(2400m)")]);
     assert_eq!(usage(&world, "a"), (Some(0.3), None));
 }
+
+/// Which engine each pod is.
+fn kinds(world: &World) -> Vec<&'static str> {
+    let told = world.pods.values().filter(|orders| orders.has_changed().is_ok());
+    told.map(|orders| orders.borrow().part.unwrap().1.engine.name()).collect()
+}
+
+#[test]
+fn engines_are_dealt_in_turn_and_kept() {
+    let mut world = World::default();
+    let rs = Some(controller(WorkloadKind::ReplicaSet, "rs"));
+    world.replica_set();
+    world.deployment(3.0, &[("engine", "vllm-v0,sglang,tgi")]);
+    for pod in ["a", "b", "c", "d"] {
+        world.pod(pod, rs.clone(), true, &[]);
+    }
+    assert_eq!(kinds(&world), ["vllm-v0", "sglang", "tgi", "vllm-v0"]);
+    // A pod that comes for one that is gone takes its turn; the others stay what they are.
+    world.registry.remove_pod(&"b".to_owned());
+    world.pod("e", rs.clone(), false, &[]);
+    assert_eq!(kinds(&world), ["vllm-v0", "tgi", "vllm-v0", "sglang"]);
+    world.deployment(3.0, &[("engine", "vllm-v1,sglang,tgi")]);
+    assert_eq!(kinds(&world), ["vllm-v1", "tgi", "vllm-v1", "sglang"]);
+    world.deployment(3.0, &[("engine", "vllm-v1")]);
+    assert_eq!(kinds(&world), ["vllm-v1"; 4]);
+    world.pod("a", rs, true, &[("engine", "trtllm-serve")]);
+    assert_eq!(kinds(&world), ["trtllm-serve", "vllm-v1", "vllm-v1", "vllm-v1"]);
+}
