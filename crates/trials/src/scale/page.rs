@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use windlass_testbed::mock_engine::{self, Fault, FaultScope, Script, ScriptedGauges};
+use windlass_testbed::mock_engine::{self, Script, ScriptedGauges};
 
 use crate::stage::get;
 
@@ -26,8 +26,7 @@ impl Page {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let gauges = "num_requests_running".parse::<ScriptedGauges>()?;
-        let script =
-            Script { share: 1.0, noise: 0.0, gauges, fault: Fault::None, fault_scope: FaultScope::All };
+        let script = Script { share: 1.0, gauges, ..Script::default() };
         let (_script, script) = watch::channel(script);
         let (status, text) = tokio::select! {
             answer = get(&address, "/metrics") => answer?,
