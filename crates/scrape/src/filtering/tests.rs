@@ -249,7 +249,7 @@ fn a_poll_without_an_answer_is_followed_by_one_for_the_whole_page() {
         assert_eq!(pod.poll(second, Right, V0), "w", "often enough");
     }
     // It restarts, and may be another one.
-    pod.filtering.failed(pod.begin + Duration::from_secs(60));
+    pod.filtering.failed(pod.begin + Duration::from_mins(1));
     assert_eq!(pod.poll(61, Right, V0), "w");
     assert_eq!(pod.poll(62, Right, V0), "n");
 }
