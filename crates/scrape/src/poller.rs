@@ -105,7 +105,7 @@ impl PolledPod {
             Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
                 Ok(()) => {
                     missing = self.look_for_missing(&page.bytes);
-                    Ok(self.meters.take(&self.readings, asked, Instant::now()))
+                    Ok(self.meters.take(&self.readings, asked))
                 }
                 Err(error) => Err(error.into()),
             },
