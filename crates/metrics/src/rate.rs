@@ -44,7 +44,7 @@ impl Latest {
                 self.len = 0;
             }
         }
-        let long_ago = |kept: &Taken| taken.at - kept.at >= RATE_SPAN;
+        let long_ago = |kept: &Taken| taken.at.saturating_sub(kept.at) >= RATE_SPAN;
         let since = self.kept[..self.len].iter().rposition(long_ago);
         if let Some(since) = since {
             self.kept.copy_within(since..self.len, 0);
@@ -59,12 +59,12 @@ impl Latest {
     fn since(&self) -> Option<Duration> {
         let kept = &self.kept[..self.len];
         let (oldest, newest) = (kept.first()?, kept.last()?);
-        (newest.at - oldest.at >= RATE_SPAN).then_some(oldest.at)
+        (newest.at.saturating_sub(oldest.at) >= RATE_SPAN).then_some(oldest.at)
     }
 
     fn rate(&mut self, count: f64, at: Duration) -> Option<f64> {
         let before = self.push(Taken { counts: [count, 0.0], at })?;
-        Some((count - before.counts[0]) / (at - before.at).as_secs_f64())
+        Some((count - before.counts[0]) / at.saturating_sub(before.at).as_secs_f64())
     }
 
     fn ratio(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
