@@ -190,7 +190,7 @@ pub struct Attention {
 impl Default for Attention {
     fn default() -> Self {
         Self {
-            attended: Attended { interval: BASE, cause: Cause::Changed, limit: Limit::Need },
+            attended: Attended { interval: BASE, cause: Cause::Calm, limit: Limit::Need },
             changed_at: None,
             looked_at: None,
             anchors: ArrayVec::new(),
