@@ -52,7 +52,7 @@ struct Snapshot {
     targets: Vec<Target>,
     pods: usize,
     leadership: Leadership,
-    strain: Option<f64>,
+    strain: f64,
 }
 
 impl Figures {
@@ -202,12 +202,9 @@ fn of_process(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Resul
     ] {
         gauge(encoder, name, help)?.encode_gauge(&value)?;
     }
-    if let Some(strain) = snapshot.strain {
-        let help =
-            "How many times too short --own-cpu-share is for the pace that targets want; 1 while it suffices";
-        gauge(encoder, "windlass_own_cpu_strain", help)?.encode_gauge(&strain)?;
-    }
-    Ok(())
+    let help =
+        "How many times too short --own-cpu-share is for the pace that targets want; 1 while it suffices";
+    gauge(encoder, "windlass_own_cpu_strain", help)?.encode_gauge(&snapshot.strain)
 }
 
 fn of_paces(encoder: &mut DescriptorEncoder<'_>, targets: &[Target]) -> Result<(), Error> {
