@@ -1,9 +1,11 @@
 //! One PodAutoscaler: its policy, what is known of its target, what was decided.
 
+mod attention;
 mod by_the_clock;
 mod holding;
 mod others;
 mod polling;
+mod readers;
 mod sources;
 mod writing;
 
@@ -20,8 +22,9 @@ use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{MAX_HISTORY, ScalingRecord};
 use windlass_api::{PodAutoscaler, Resolved, Source, TargetRef};
+use windlass_scaling::attention::{Attention, BASE};
 use windlass_scaling::{
-    Decision, Facts, Instant, Memory, Observation, Pace, Pod, PodUid, Readings, decide, observe,
+    Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
 use windlass_scrape::Schedule;
 
@@ -34,6 +37,8 @@ use crate::outages::{Changes, MARGIN, Outages, PATIENCE, Sight};
 use crate::pod::PodEntry;
 use crate::selector::{Selector, SelectorError};
 use crate::target::Count;
+pub use attention::Shares;
+pub(crate) use attention::{Pace, Pacing, watch_own_usage};
 pub(crate) use by_the_clock::look_at_schedules;
 use holding::Holding;
 use others::Others;
@@ -163,6 +168,7 @@ pub(crate) struct Active {
     readings: Readings,
     memory: Memory,
     polling: Polling,
+    attention: Attention,
     sourcing: Sourcing,
     reader: Option<SourceReader>,
     /// The last target that was known.
@@ -197,7 +203,8 @@ impl Active {
             ScaleProblem { reason: LOOKING_UP_TARGET, message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
-            polling: Polling::new(&resolved.sources, Schedule { interval: Pace::default().interval, origin }),
+            polling: Polling::new(&resolved.sources, Schedule { interval: BASE, origin }),
+            attention: Attention::default(),
             sourcing: Sourcing::new(&resolved.sources, origin),
             reader: None,
             warnings: warnings_of(&resolved),

@@ -17,13 +17,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
 use windlass_api::{PodAutoscaler, Resolved, resolve};
-use windlass_scaling::{Instant, Mode, PodUid};
+use windlass_scaling::{Instant, Mode, PodUid, attention};
 use windlass_scrape::Outcome;
 
 use crate::announce::{self, Announcement, Told};
 use crate::autoscaler::{
-    Active, Autoscaler, FAILED_GET_SCALE, Key, PageId, RequestId, Scale, ScaleProblem, ScaleRequest, Sink,
-    SourceOutcome, SourceReader,
+    Active, Autoscaler, FAILED_GET_SCALE, Key, Pacing, PageId, RequestId, Scale, ScaleProblem, ScaleRequest,
+    Shares, Sink, SourceOutcome, SourceReader,
 };
 use crate::clock::Clock;
 use crate::hpa::{HpaRequest, Native, NotDecided};
@@ -95,6 +95,8 @@ pub(crate) struct Index {
     origin: tokio::time::Instant,
     phase: Phase,
     recommend_only: bool,
+    /// None: every page is read once a second, whatever happens.
+    pacing: Option<Pacing>,
     reader: Option<SourceReader>,
 }
 
@@ -117,6 +119,7 @@ impl Index {
             origin: tokio::time::Instant::now(),
             phase: Phase::Following,
             recommend_only: false,
+            pacing: None,
             reader: None,
         }
     }
@@ -129,6 +132,23 @@ impl Index {
     /// Makes every decision a recommendation, whatever the objects say.
     pub(crate) fn recommending(self, recommend_only: bool) -> Self {
         Self { recommend_only, ..self }
+    }
+
+    /// Reads pods' pages as often as needed within these shares.
+    pub(crate) fn attending(self, shares: Option<Shares>) -> Self {
+        Self { pacing: shares.map(Pacing::new), ..self }
+    }
+
+    /// This process used so many cores.
+    pub(crate) fn used_processor(&mut self, cores: f64) {
+        if let Some(pacing) = &mut self.pacing {
+            pacing.used(cores);
+        }
+    }
+
+    /// How many times too short our own processor is; 1 as well if nothing depends on it.
+    pub(crate) fn strain(&self) -> f64 {
+        self.pacing.as_ref().map_or(1.0, Pacing::strain)
     }
 
     // PodAutoscalers
@@ -196,7 +216,7 @@ impl Index {
                 active
             }
             _ => {
-                let spread = Duration::from_millis(u64::from(hash(key)) % 1000);
+                let spread = Duration::from_millis(u64::from(hash(key)) % PHASES);
                 let active =
                     Active::new(resolved, &self.clock, self.origin + spread).reading_by(self.reader.clone());
                 Box::new(active)
@@ -417,8 +437,13 @@ impl Index {
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
-        if active.record(uid, page, outcome, &clock) {
+        let failed = error.is_some();
+        let (spacing, lap_over) = active.record(uid, page, outcome, &clock);
+        self.journal.spaced(spacing);
+        if lap_over {
             self.decide_on(key, Some(clock.now()));
+        } else if failed {
+            active.attend(self.pacing.as_ref(), clock.now());
         }
     }
 
@@ -455,6 +480,7 @@ impl Index {
             active.lowered_to_zero();
         }
         let request = active.decide(key, now, self.clock.to_wall(now), reading, &self.journal);
+        active.attend(self.pacing.as_ref(), now);
         let due = active.next_due(now);
         autoscaler.due = Some(due);
         self.due.insert((due, key.clone()));
@@ -491,6 +517,9 @@ impl Index {
         self.decide(key);
     }
 }
+
+/// The phases of targets, in milliseconds: over the slowest pace.
+const PHASES: u64 = attention::SLOWEST.as_millis() as u64;
 
 /// A stable small hash (FNV-1a), to spread the phases of polls.
 fn hash(key: &Key) -> u32 {

@@ -3,6 +3,8 @@
 
 mod entries;
 
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -31,6 +33,7 @@ pub(crate) struct Journal {
     reading_to_write_seconds: Histogram,
     scrapes: Family<OutcomeLabel, Counter>,
     scrape_seconds: Histogram,
+    scrape_spacing_seconds: Histogram,
     api_requests: Family<RequestLabels, Counter>,
     api_seconds: Family<VerbLabel, Histogram, fn() -> Histogram>,
     watch_errors: Family<WatchLabel, Counter>,
@@ -113,6 +116,9 @@ impl Default for Journal {
             reading_to_write_seconds: call_buckets(),
             scrapes: Family::default(),
             scrape_seconds: call_buckets(),
+            scrape_spacing_seconds: Histogram::new([
+                0.05, 0.09, 0.11, 0.16, 0.22, 0.33, 0.55, 0.9, 1.1, 1.6, 2.2, 3.0, 5.0, 10.0,
+            ]),
             api_requests: Family::default(),
             api_seconds: Family::new_with_constructor(call_buckets),
             watch_errors: Family::default(),
@@ -153,6 +159,7 @@ impl Journal {
             reading_to_write_seconds,
             scrapes,
             scrape_seconds,
+            scrape_spacing_seconds,
             api_requests,
             api_seconds,
             watch_errors,
@@ -187,6 +194,11 @@ impl Journal {
             scrape_seconds,
         );
         registry.register(
+            "windlass_scrape_spacing_seconds",
+            "From asking for a page of a pod to asking for it again",
+            scrape_spacing_seconds,
+        );
+        registry.register(
             "windlass_api_requests",
             "Single requests to the API server, watches and Leases apart, by outcome (code, or why there was none)",
             api_requests,
@@ -207,6 +219,13 @@ impl Journal {
             "Requests to metrics APIs, endpoints and Prometheus, by type of source and outcome",
             source_polls,
         );
+    }
+
+    /// A page was asked for again after so long.
+    pub(crate) fn spaced(&self, spacing: Option<Duration>) {
+        if let Some(spacing) = spacing {
+            self.scrape_spacing_seconds.observe(spacing.as_secs_f64());
+        }
     }
 
     /// Decisions so far.

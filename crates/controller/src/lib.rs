@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use admin::{Admin, AdminError};
-pub use autoscaler::is_deciding;
+pub use autoscaler::{Shares, is_deciding};
 use clock::Clock;
 use index::Index;
 use journal::Journal;
@@ -60,6 +60,8 @@ pub struct Options {
     /// How long the controller of a HorizontalPodAutoscaler may still write after it is gone: kube-controller-manager's
     /// `--horizontal-pod-autoscaler-sync-period`; its default of 15 s, if none.
     pub hpa_sync_period: Option<Duration>,
+    /// What reading pods' pages may cost. None: every page is read once a second, whatever happens.
+    pub shares: Option<Shares>,
     /// Where it tells of itself; nowhere, if none.
     pub admin: Option<Admin>,
 }
@@ -123,6 +125,7 @@ pub async fn run(
                 Index::new(clock, sink, ask, journal.clone())
                     .recommending(recommend_only)
                     .reading_by(reader)
+                    .attending(options.shares)
                     .with_hpa_sync_period(options.hpa_sync_period),
             ),
             clock,
@@ -142,6 +145,9 @@ pub async fn run(
     running.spawn(watches::watch_scaled_objects(client.clone(), Arc::clone(&shared)));
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
+    if options.shares.is_some() {
+        running.spawn(autoscaler::watch_own_usage(Arc::clone(&shared)));
+    }
     if let Some(admin) = options.admin {
         running.spawn(admin.serve(Arc::clone(&shared)));
     }

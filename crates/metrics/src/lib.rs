@@ -27,7 +27,7 @@ pub use catalogue::{
 };
 pub use exposition::{Format, PageError};
 pub use histogram::Histogram;
-pub use rate::{CounterRate, CounterRatio, Meter};
+pub use rate::{CounterRate, CounterRatio, Meter, RATE_SPAN};
 pub use reading::{Reading, Readings, Sample, Wanted};
 pub use selector::{Selector, SelectorError};
 pub use window::HistogramWindow;

@@ -6,7 +6,75 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::{Reading, Sample};
 
-/// The rate of one counter of one pod, from reading to reading. Knows no clock: the caller gives monotonic instants.
+/// A rate is over at least this long, however often the counter is read: what ten readings a second count from one to the
+/// next is noise, and a rate that followed the pace of reading would make decisions follow it. A second, less what one of
+/// two readings that are a second apart may come late.
+pub const RATE_SPAN: Duration = Duration::from_millis(900);
+
+/// Readings kept: those of [`RATE_SPAN`] at ten a second, the one before them, and one more. Of a counter that is read
+/// more often yet, the newest replaces the one before it.
+const KEPT: usize = 12;
+
+/// One reading of a counter, or of two that belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Taken {
+    counts: [f64; 2],
+    at: Duration,
+}
+
+/// The latest readings, oldest first: at most one of them older than [`RATE_SPAN`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Latest {
+    kept: [Taken; KEPT],
+    len: usize,
+}
+
+impl Latest {
+    /// Takes a reading and gives the newest one that is at least [`RATE_SPAN`] older; `None` while there is none. What is
+    /// no count, and what is not later than the one before, is passed over; after a fall there is nothing to compare with.
+    fn push(&mut self, taken: Taken) -> Option<Taken> {
+        if !taken.counts.iter().all(|count| count.is_finite() && *count >= 0.0) {
+            return None;
+        }
+        if let Some(newest) = self.kept[..self.len].last() {
+            if taken.at <= newest.at {
+                return None;
+            }
+            if taken.counts.iter().zip(newest.counts).any(|(now, before)| *now < before) {
+                self.len = 0;
+            }
+        }
+        let long_ago = |kept: &Taken| taken.at.saturating_sub(kept.at) >= RATE_SPAN;
+        let since = self.kept[..self.len].iter().rposition(long_ago);
+        if let Some(since) = since {
+            self.kept.copy_within(since..self.len, 0);
+            self.len -= since;
+        }
+        self.len = (self.len + 1).min(KEPT);
+        self.kept[self.len - 1] = taken;
+        since.map(|_| self.kept[0])
+    }
+
+    /// The reading that the newest is compared with.
+    fn since(&self) -> Option<Duration> {
+        let kept = &self.kept[..self.len];
+        let (oldest, newest) = (kept.first()?, kept.last()?);
+        (newest.at.saturating_sub(oldest.at) >= RATE_SPAN).then_some(oldest.at)
+    }
+
+    fn rate(&mut self, count: f64, at: Duration) -> Option<f64> {
+        let before = self.push(Taken { counts: [count, 0.0], at })?;
+        Some((count - before.counts[0]) / at.saturating_sub(before.at).as_secs_f64())
+    }
+
+    fn ratio(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
+        let before = self.push(Taken { counts: [part, whole], at })?;
+        let counted = whole - before.counts[1];
+        (counted > 0.0).then(|| (part - before.counts[0]) / counted)
+    }
+}
+
+/// The rate of one counter of one pod, over at least [`RATE_SPAN`]. Knows no clock: the caller gives monotonic instants.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,46 +86,34 @@ use crate::reading::{Reading, Sample};
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CounterRate {
-    last: Option<(f64, Duration)>,
+    latest: Latest,
 }
 
 impl CounterRate {
-    /// Takes a reading of the counter, received at `at`, and gives the mean rate per second since the one before.
+    /// Takes a reading of the counter, taken at `at`, and gives the mean rate per second since the newest one that is at
+    /// least [`RATE_SPAN`] older.
     ///
-    /// `None` while that is not known: at the first reading; when the counter fell, because then it started anew and
-    /// nobody saw how far it had come (counting goes on from here); when time did not go on (the reading is passed
-    /// over); when the value is no count (NaN, infinite, negative: passed over as well).
+    /// `None` while that is not known: until there are two readings so far apart; when the counter fell, because then it
+    /// started anew and nobody saw how far it had come (counting goes on from here); when time did not go on (the reading
+    /// is passed over); when the value is no count (NaN, infinite, negative: passed over as well).
     pub fn push(&mut self, value: f64, at: Duration) -> Option<f64> {
-        if !(value.is_finite() && value >= 0.0) {
-            return None;
-        }
-        let Some((last_value, last_at)) = self.last else {
-            self.last = Some((value, at));
-            return None;
-        };
-        let elapsed = at.checked_sub(last_at).filter(|elapsed| !elapsed.is_zero())?;
-        self.last = Some((value, at));
-        (value >= last_value).then(|| (value - last_value) / elapsed.as_secs_f64())
+        self.latest.rate(value, at)
     }
 }
 
-/// The ratio of two counters' rates, from reading to reading: what part of what was counted meanwhile was of one sort.
+/// The ratio of two counters' rates, over at least [`RATE_SPAN`]: what part of what was counted meanwhile was of one sort.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CounterRatio {
-    last: Option<(f64, f64)>,
+    latest: Latest,
 }
 
 impl CounterRatio {
-    /// Takes a reading of both and gives the ratio of what was counted since the one before.
+    /// Takes a reading of both, taken at `at`, and gives the ratio of what was counted since the newest one that is at
+    /// least [`RATE_SPAN`] older.
     ///
-    /// `None` while that is not known: at the first reading; when either fell; when nothing was counted below; when a
-    /// value is no count (the reading is passed over).
-    pub fn push(&mut self, part: f64, whole: f64) -> Option<f64> {
-        if !(part.is_finite() && whole.is_finite() && part >= 0.0 && whole >= 0.0) {
-            return None;
-        }
-        let (last_part, last_whole) = self.last.replace((part, whole))?;
-        (part >= last_part && whole > last_whole).then(|| (part - last_part) / (whole - last_whole))
+    /// `None` while that is not known, as with [`CounterRate::push`], and when nothing was counted below.
+    pub fn push(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
+        self.latest.ratio(part, whole, at)
     }
 }
 
@@ -67,23 +123,27 @@ impl CounterRatio {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meter {
     alias: Option<usize>,
-    rate: CounterRate,
-    ratio: CounterRatio,
+    latest: Latest,
 }
 
 impl Meter {
-    /// Takes a reading, received at `at`. `None` while the number is not known, and for histograms, which are kept in a
+    /// Takes a reading, taken at `at`. `None` while the number is not known, and for histograms, which are kept in a
     /// [`HistogramWindow`](crate::HistogramWindow), because those of several pods are merged before there is a number.
     pub fn push(&mut self, reading: &Reading, at: Duration) -> Option<f64> {
         if self.alias.replace(reading.alias) != Some(reading.alias) {
-            (self.rate, self.ratio) = Default::default();
+            self.latest = Latest::default();
         }
         match reading.sample {
             Sample::Gauge(value) => Some(value),
-            Sample::Counter(count) => self.rate.push(count, at),
-            Sample::Ratio { part, whole } => self.ratio.push(part, whole),
+            Sample::Counter(count) => self.latest.rate(count, at),
+            Sample::Ratio { part, whole } => self.latest.ratio(part, whole, at),
             Sample::Histogram(_) => None,
         }
+    }
+
+    /// Where what the last number tells of begins, if it is one of counters; a gauge's is of its instant.
+    pub fn since(&self) -> Option<Duration> {
+        self.latest.since()
     }
 }
 
@@ -101,7 +161,45 @@ mod tests {
 
     #[test]
     fn steady() {
-        check(&[(5.0, 0, None), (5.0, 1000, Some(0.0)), (8.0, 1500, Some(6.0)), (9.0, 3500, Some(0.5))]);
+        check(&[(5.0, 0, None), (5.0, 1000, Some(0.0)), (8.0, 1500, Some(2.0)), (9.0, 3500, Some(0.5))]);
+    }
+
+    /// A counter that grows by 10 per second, from 10 s on by 40: read at any pace, its rate is over about a second.
+    #[test]
+    fn whatever_the_pace_a_rate_is_over_a_second() {
+        let count = |millis: u64| 0.01 * millis as f64 + 0.03 * millis.saturating_sub(10_000) as f64;
+        for pace in [10, 40, 100, 130, 250, 450, 900, 1000] {
+            let mut rate = CounterRate::default();
+            for millis in (0..20_000_u64).step_by(pace) {
+                let rate = rate.push(count(millis), Duration::from_millis(millis));
+                assert_eq!(rate.is_some(), millis >= 900, "{pace}: {millis}");
+                let Some(rate) = rate else { continue };
+                let (calm, moved) = (millis <= 10_000, millis >= 12_000);
+                assert!(!calm || (rate - 10.0).abs() < 1e-6, "{pace}: {rate} at {millis} ms");
+                assert!(!moved || (rate - 40.0).abs() < 1e-6, "{pace}: {rate} at {millis} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_reset_a_rate_is_unknown_for_a_second() {
+        let fast = (0..10).map(|i| (f64::from(i), u64::from(i as u32) * 100, (i == 9).then_some(10.0)));
+        let fallen =
+            (0..10).map(|i| (f64::from(i) * 2.0, 1000 + u64::from(i as u32) * 100, (i == 9).then_some(20.0)));
+        check(&fast.chain(fallen).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_rate_says_since_when() {
+        let mut meter = Meter::default();
+        for (millis, since) in
+            [(0, None), (500, None), (1000, Some(0)), (1450, Some(500)), (3000, Some(1450))]
+        {
+            let reading = Reading { sample: Sample::Counter(millis as f64), alias: 0 };
+            let rate = meter.push(&reading, Duration::from_millis(millis));
+            assert_eq!(meter.since(), since.map(Duration::from_millis), "{millis}");
+            assert_eq!(rate.is_some(), since.is_some(), "{millis}");
+        }
     }
 
     #[test]
@@ -128,7 +226,7 @@ mod tests {
     #[test]
     fn a_ratio_is_of_what_was_counted_meanwhile() {
         let mut ratio = CounterRatio::default();
-        for (part, whole, expected) in [
+        for (at, (part, whole, expected)) in (1..).zip([
             (90.0, 100.0, None),
             (95.0, 110.0, Some(0.5)),
             (95.0, 110.0, None),
@@ -139,8 +237,8 @@ mod tests {
             (1.0, 140.0, None),
             (2.0, 1.0, None),
             (3.0, 5.0, Some(0.25)),
-        ] {
-            assert_eq!(ratio.push(part, whole), expected, "{part} of {whole}");
+        ]) {
+            assert_eq!(ratio.push(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
         }
     }
 

@@ -25,6 +25,7 @@
 //! ```
 
 pub mod apa;
+pub mod attention;
 mod capacity;
 mod decide;
 mod decision;

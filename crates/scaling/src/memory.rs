@@ -10,9 +10,9 @@ use crate::window::{MeanWindow, SlidingExtreme};
 use crate::{Instant, Policy, SignalPolicy, Strategy, kpa, significant};
 
 /// Raised whenever the meaning of a field changes: a memory of another version cannot be read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
-/// Rounds kept for the surge test: 2 s at ten a second, and some.
+/// Rounds kept for the surge test: 2 s at ten a second ([`crate::attention::FASTEST`]), and half as many again.
 const RECENT_ROUNDS: usize = 32;
 
 /// Without a round, a total that is not known in full is believed after as long as KPA's panic window is by default.
@@ -204,9 +204,9 @@ mod tests {
         let policy = Policy::kpa("inflight", crate::Kind::Additive, 20.0, 1..=10);
         let text = serde_json::to_string(&Memory::new(&policy)).unwrap();
         assert!(serde_json::from_str::<Memory>(&text).is_ok());
-        let other = text.replacen("\"version\":3", "\"version\":2", 1);
+        let other = text.replacen("\"version\":4", "\"version\":3", 1);
         let error = serde_json::from_str::<Memory>(&other).unwrap_err().to_string();
-        assert!(error.contains("memory of version 2; this program reads version 3"), "{error}");
+        assert!(error.contains("memory of version 3; this program reads version 4"), "{error}");
     }
 
     /// Two sources of one metric never share a window, whatever becomes of the policy.

@@ -20,6 +20,9 @@ const LEFT_OUT_AFTER: Duration = Duration::from_mins(10);
 const SURGE_SPAN: Duration = Duration::from_millis(1_900);
 /// … in at least this many rounds. The span is 2 s less what a poll may come early.
 const SURGE_ROUNDS: usize = 3;
+/// Rounds are of one surge within so many fresh spans: 4.5 s of pods, which is three rounds at the slowest pace of
+/// [`crate::attention`] and some. One that was lost in between does not undo the others.
+const SURGE_WITHIN: f64 = 1.5;
 
 /// What is known of a signal at this instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +63,7 @@ pub struct SignalObservation {
     pub mean: Option<f64>,
     /// Mean over the panic window (KPA only).
     pub panic_mean: Option<f64>,
-    /// The least total of the last 2 s, if there were at least three rounds (KPA only).
+    /// The least total of the last 2 s and three rounds (KPA only).
     pub surge: Option<f64>,
     /// When the last round was complete.
     pub last_round: Option<Instant>,
@@ -315,7 +318,7 @@ fn observe_signal(
         AfterGap::HeldSince(least) => value.min(least),
         AfterGap::Over | AfterGap::TooShort => value,
     };
-    let surge_since = now.saturating_sub(fresh_span);
+    let surge_since = now.saturating_sub(fresh_span.mul_f64(SURGE_WITHIN));
     let mean_of = |window: &MeanWindow| standing.and_then(|(at, _)| window.mean(at)).map(believed);
     SignalObservation {
         health,

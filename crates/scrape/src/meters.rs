@@ -8,14 +8,13 @@ use windlass_metrics::{Meter, Readings, Sample};
 pub struct Value {
     /// In the metric's unit; counters as their rate per second.
     pub value: f64,
-    /// Where what it tells of begins: for a rate when the page before was asked for, else when this one was.
+    /// Where what it tells of begins: for a rate when the page that it counts from was asked for, else when this one was.
     pub since: Instant,
 }
 
 /// Each metric of a page from reading to reading.
 pub(crate) struct Meters {
-    /// And when the page of a counter's last reading was asked for.
-    meters: Vec<(Meter, Instant)>,
+    meters: Vec<Meter>,
     first: Instant,
 }
 
@@ -23,26 +22,21 @@ impl Meters {
     /// Of so many metrics.
     pub(crate) fn new(count: usize) -> Self {
         let first = Instant::now();
-        Self { meters: vec![(Meter::default(), first); count], first }
+        Self { meters: vec![Meter::default(); count], first }
     }
 
-    /// One value per metric, from a page that was asked for and received then.
-    pub(crate) fn take(
-        &mut self,
-        readings: &Readings,
-        asked: Instant,
-        received: Instant,
-    ) -> Vec<Option<Value>> {
-        let at = received - self.first;
+    /// One value per metric, from a page that was asked for then.
+    pub(crate) fn take(&mut self, readings: &Readings, asked: Instant) -> Vec<Option<Value>> {
         let pairs = readings.iter().zip(&mut self.meters);
         pairs
-            .map(|(reading, (meter, counted))| {
+            .map(|(reading, meter)| {
                 let reading = reading.as_ref()?;
+                let value = meter.push(reading, asked - self.first)?;
                 let since = match reading.sample {
                     Sample::Gauge(_) => asked,
-                    _ => std::mem::replace(counted, asked),
+                    _ => meter.since().map_or(asked, |since| self.first + since),
                 };
-                meter.push(reading, at).map(|value| Value { value, since })
+                Some(Value { value, since })
             })
             .collect()
     }

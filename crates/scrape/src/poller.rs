@@ -175,7 +175,7 @@ impl PolledPod {
             }
             // What it lacks the whole page lacked as well, and said more of.
             let missing = self.look_for_missing(readings, &page.bytes, u32::MAX);
-            let values = self.meters.take(readings, asked, Instant::now());
+            let values = self.meters.take(readings, asked);
             Some(Taken { asked, values, missing, filtered: true })
         })
     }
@@ -189,7 +189,7 @@ impl PolledPod {
             let seen = Page { wanted: &self.wanted, readings, bytes: &page.bytes, format: page.format };
             self.filtering.take_whole(seen, asked);
             let missing = self.look_for_missing(readings, &page.bytes, LOOK_AGAIN);
-            let values = self.meters.take(readings, asked, Instant::now());
+            let values = self.meters.take(readings, asked);
             Ok(Taken { asked, values, missing, filtered: false })
         })
     }

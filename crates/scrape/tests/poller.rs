@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
-use windlass_metrics::{Catalogue, Wanted};
+use windlass_metrics::{Catalogue, RATE_SPAN, Wanted};
 use windlass_scrape::{Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule};
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -198,19 +198,22 @@ async fn refusal_is_an_outcome_each_interval() {
 }
 
 #[tokio::test]
-async fn counters_are_rates_once_two_readings_are_there() {
+async fn counters_are_rates_once_they_were_counted_for_long_enough() {
     fn counting(n: usize) -> Answer {
-        page(&format!("# TYPE queue counter\nqueue {}\n", [0, 1000, 3][n.min(2)]))
+        page(&format!("# TYPE queue counter\nqueue {}\n", if n < 8 { 1000 * n } else { 3 }))
     }
     let (address, _connections) = serve(counting).await;
     let (_poller, mut outcomes) = poll(address);
-    let first = outcomes.recv().await.unwrap();
-    assert_eq!(shown(&first), "[None, None]");
-    let second = outcomes.recv().await.unwrap();
-    let rate = second.values.unwrap()[0].unwrap();
-    assert!(rate.value > 0.0, "{rate:?}");
-    assert_eq!(rate.since, first.asked, "a rate tells of the time since the page before");
-    assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]", "the counter fell");
+    let mut asked = Vec::new();
+    for n in 0..9 {
+        let outcome = outcomes.recv().await.unwrap();
+        let value = outcome.values.unwrap()[0];
+        let long_ago = |before: &&Instant| outcome.asked - **before >= RATE_SPAN;
+        let since = asked.iter().rev().find(long_ago).copied().filter(|_| n < 8);
+        assert_eq!(value.map(|value| value.since), since, "page {n}: it fell with the last");
+        assert!(value.is_none_or(|value| value.value > 0.0), "{value:?}");
+        asked.push(outcome.asked);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Control plane, sockets and requests are real; nodes and engines are simulated. Every run takes its measures from
 //! outside the controller: the API server's watch and audit, `/proc`, the load generator.
 
+mod attentive;
 mod budget;
 mod cold_start;
 mod kills;
@@ -42,6 +43,15 @@ enum Trial {
         /// Targets of the cold start.
         #[arg(long, default_value_t = 1000)]
         targets: usize,
+    },
+    /// Reaction of KPA, in batches, and what the engines pay for it.
+    Reaction {
+        /// Trials per step.
+        #[arg(long, default_value_t = 100)]
+        trials: usize,
+        /// Every page once a second, for the comparison.
+        #[arg(long)]
+        no_attention: bool,
     },
     /// The controller starts and finds this many targets.
     ColdStart {
@@ -92,6 +102,13 @@ async fn main() -> ExitCode {
 async fn run(trial: Trial) -> anyhow::Result<()> {
     match trial {
         Trial::Bench { trials, targets } => bench(trials, targets).await,
+        Trial::Reaction { trials, no_attention } => {
+            let arguments: &[&str] = if no_attention { &["--no-attention"] } else { &[] };
+            with_controller_of("reaction", arguments, async |stage, controller| {
+                attentive::run(stage, controller, trials).await
+            })
+            .await
+        }
         Trial::ColdStart { targets } => {
             alone("cold-start", async |stage| {
                 cold_start::print(&cold_start::run(stage, targets).await?);
@@ -174,8 +191,17 @@ async fn with_controller(
     name: &str,
     trial: impl AsyncFnOnce(&Stage, &mut stage::Controller) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    with_controller_of(name, &[], trial).await
+}
+
+/// A stage with one controller that has these arguments, too.
+async fn with_controller_of(
+    name: &str,
+    arguments: &[&str],
+    trial: impl AsyncFnOnce(&Stage, &mut stage::Controller) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let stage = Stage::up(name).await?;
-    let mut controller = stage.controller("controller")?;
+    let mut controller = stage.controller_that("controller", arguments)?;
     let outcome = trial(&stage, &mut controller).await;
     controller.process.terminate().await?;
     stage.down().await?;

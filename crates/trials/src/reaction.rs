@@ -4,6 +4,7 @@
 //! its load steps up. The clock starts when the API server has acknowledged the annotation that tells the mock engines
 //! (before they know), and stops when the watch shows another `spec.replicas`.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::stage::{Fleet, Stage, TARGET};
 use crate::statistics::Quantiles;
 
 const NAMESPACE: &str = "reaction";
-const REPLICAS: u32 = 2;
+pub(crate) const REPLICAS: u32 = 2;
 /// Three quarters of what two replicas are to carry.
 const LOAD: f64 = 0.75 * TARGET * REPLICAS as f64;
 pub(crate) const STEPS: [f64; 3] = [1.5, 3.0, 10.0];
@@ -35,24 +36,42 @@ pub(crate) struct Reaction {
     pub(crate) none: usize,
 }
 
-struct Trial {
+/// One target and the step of its load.
+pub(crate) struct Trial {
     name: String,
     strategy: &'static str,
     step: f64,
 }
 
+/// How long after its step each trial's count was changed, if it was.
+pub(crate) type Changes = Vec<(Trial, Option<Duration>)>;
+
 /// Runs `trials` trials of each strategy and step, side by side.
 pub(crate) async fn run(stage: &Stage, trials: usize) -> anyhow::Result<Vec<Reaction>> {
-    let mut all = Vec::new();
-    for number in 0..trials {
-        for step in STEPS {
-            for strategy in STRATEGIES {
-                let name =
-                    format!("{}-x{}-{number}", strategy.to_lowercase(), step.to_string().replace('.', "-"));
-                all.push(Trial { name, strategy, step });
+    let all = Trial::all(0..trials, &STRATEGIES, &STEPS);
+    let history = prepare(stage, NAMESPACE, &all).await?;
+    Ok(gather(&step(stage, NAMESPACE, all, &history).await?, &STRATEGIES, &STEPS))
+}
+
+impl Trial {
+    /// One of these numbers for each strategy and step.
+    pub(crate) fn all(numbers: Range<usize>, strategies: &[&'static str], steps: &[f64]) -> Vec<Self> {
+        let mut all = Vec::new();
+        for number in numbers {
+            for &step in steps {
+                for &strategy in strategies {
+                    let by = step.to_string().replace('.', "-");
+                    let name = format!("{}-x{by}-{number}", strategy.to_lowercase());
+                    all.push(Self { name, strategy, step });
+                }
             }
         }
+        all
     }
+}
+
+/// Creates the targets in a namespace of their own, and watches them for longer than their windows.
+pub(crate) async fn prepare(stage: &Stage, namespace: &str, all: &[Trial]) -> anyhow::Result<ReplicaHistory> {
     let load = LOAD.to_string();
     let annotations = [("total", load.as_str()), ("share", "ready")];
     let fleet = |trial| {
@@ -60,23 +79,37 @@ pub(crate) async fn run(stage: &Stage, trials: usize) -> anyhow::Result<Vec<Reac
         Fleet::scripted(name, strategy, REPLICAS, 50, &annotations)
     };
     let fleets: Vec<Fleet<'_>> = all.iter().map(fleet).collect();
-    let history = stage.engines(NAMESPACE, &fleets).await?;
-    stage.autoscale(NAMESPACE, &fleets).await?;
+    let history = stage.engines(namespace, &fleets).await?;
+    stage.autoscale(namespace, &fleets).await?;
     tokio::time::sleep(WARM).await;
+    Ok(history)
+}
 
+/// Steps up their loads, one after the other.
+pub(crate) async fn step(
+    stage: &Stage,
+    namespace: &str,
+    all: Vec<Trial>,
+    history: &ReplicaHistory,
+) -> anyhow::Result<Changes> {
     let mut stepped = Vec::new();
-    for trial in &all {
+    for trial in all {
         let total = (LOAD * trial.step).to_string();
-        stepped.push((trial, stage.steer(NAMESPACE, &trial.name, "total", Some(&total)).await?));
+        let at = stage.steer(namespace, &trial.name, "total", Some(&total)).await?;
+        stepped.push((trial, at));
         tokio::time::sleep(APART).await;
     }
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end
-        && !stepped.iter().all(|(trial, at)| first_change(&history, trial, *at).is_some())
+        && !stepped.iter().all(|(trial, at)| first_change(history, trial, *at).is_some())
     {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(gather(&history, &stepped))
+    let change = |(trial, at): (Trial, Instant)| {
+        let change = first_change(history, &trial, at);
+        (trial, change)
+    };
+    Ok(stepped.into_iter().map(change).collect())
 }
 
 /// How long after `at` the count was first changed.
@@ -85,13 +118,13 @@ fn first_change(history: &ReplicaHistory, trial: &Trial, at: Instant) -> Option<
     asked.get(1).map(|(changed, _)| changed.saturating_duration_since(at))
 }
 
-fn gather(history: &ReplicaHistory, stepped: &[(&Trial, Instant)]) -> Vec<Reaction> {
+/// By strategy and step.
+pub(crate) fn gather(changes: &Changes, strategies: &[&'static str], steps: &[f64]) -> Vec<Reaction> {
     let mut reactions = Vec::new();
-    for strategy in STRATEGIES {
-        for step in STEPS {
-            let of = stepped.iter().filter(|(trial, _)| trial.strategy == strategy && trial.step == step);
-            let changes: Vec<Option<Duration>> =
-                of.map(|(trial, at)| first_change(history, trial, *at)).collect();
+    for &strategy in strategies {
+        for &step in steps {
+            let of = changes.iter().filter(|(trial, _)| trial.strategy == strategy && trial.step == step);
+            let changes: Vec<Option<Duration>> = of.map(|(_, change)| *change).collect();
             let seconds = changes.iter().flatten().map(Duration::as_secs_f64).collect();
             let none = changes.iter().filter(|change| change.is_none()).count();
             reactions.push(Reaction { strategy, step, seconds: Quantiles::of(seconds), none });

@@ -81,7 +81,7 @@ pub(crate) async fn run(stage: &Stage, size: Size) -> anyhow::Result<()> {
     let mut trial = Trial { stage, size, engines, stepped: 0 };
     let mut lines = Vec::new();
     let settings: [(&str, &[&str], bool); 3] = [
-        ("every 2 s", &[], false),
+        ("every 2 s", &["--engine-cpu-share=0.0001%"], false),
         ("with attention", &[], false),
         ("attention, 1 % hang, 1 % refuse", &[], true),
     ];
@@ -104,7 +104,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     async fn line(&mut self, what: &'static str, arguments: &[&str], faults: bool) -> anyhow::Result<Line> {
-        let mut controller = self.stage.controller_and(&what.replace(' ', "-"), arguments)?;
+        let mut controller = self.stage.controller_that(&what.replace(' ', "-"), arguments)?;
         observed(&controller, self.size.targets).await?;
         self.order(&format!("faults {}", if faults { "on" } else { "off" })).await?;
         tokio::time::sleep(WARM).await;

@@ -93,15 +93,13 @@ impl Stage {
 
     /// A controller with a log of this name, and nobody beside it.
     pub(crate) fn controller(&self, name: &str) -> anyhow::Result<Controller> {
-        self.controller_and(name, &[])
+        self.controller_that(name, &[])
     }
 
-    /// The same with these arguments as well.
-    pub(crate) fn controller_and(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Controller> {
+    /// The same with these arguments.
+    pub(crate) fn controller_that(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Controller> {
         let admin = format!("127.{}.0.2:8080", self.plane.network());
-        let arguments: Vec<&str> =
-            ["--admin-address", &admin].into_iter().chain(arguments.iter().copied()).collect();
-        let process = self.controller_with(name, &arguments)?;
+        let process = self.controller_with(name, &[&["--admin-address", &admin], arguments].concat())?;
         Ok(Controller { process, admin })
     }
 

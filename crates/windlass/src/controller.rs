@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::header::{HeaderValue, USER_AGENT};
 use tracing_subscriber::EnvFilter;
-use windlass_controller::{Admin, Election, Options, Timing, TimingError};
+use windlass_controller::{Admin, Election, Options, Shares, Timing, TimingError};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -31,11 +31,35 @@ pub(crate) struct Arguments {
     /// may still have a write under way, so that strategies KPA and APA take over after it.
     #[arg(long, default_value = "15s", value_parser = span)]
     hpa_sync_period: Duration,
+    #[command(flatten)]
+    reading: ReadingArguments,
     /// Where /metrics, /livez, /readyz and /debug/state are answered; "" for nowhere.
     #[arg(long, default_value = "127.0.0.1:8080")]
     admin_address: String,
     #[command(flatten)]
     election: ElectionArguments,
+}
+
+/// How often pods' metrics pages are read.
+#[derive(clap::Args)]
+struct ReadingArguments {
+    /// How much of a core reading its metrics pages may cost each engine: 0.1% or 0.001. Where a page is dear, it is read
+    /// less often: down to once in 2 s, and once a second where a decision is close, whatever that costs.
+    #[arg(long, default_value = "0.1%", value_parser = engine_share)]
+    engine_cpu_share: f64,
+    /// How much of a core this process may use before pages are read less often: 50%, 0.5, or 2 for two cores.
+    #[arg(long, default_value = "50%", value_parser = share)]
+    own_cpu_share: f64,
+    /// Read every page once a second, whatever happens and whatever it costs.
+    #[arg(long)]
+    no_attention: bool,
+}
+
+impl ReadingArguments {
+    fn shares(&self) -> Option<Shares> {
+        let shares = Shares { engine: self.engine_cpu_share, own: self.own_cpu_share };
+        (!self.no_attention).then_some(shares)
+    }
 }
 
 #[derive(clap::Args)]
@@ -95,6 +119,28 @@ fn span(text: &str) -> Result<Duration, String> {
     if span.is_negative() { Err("it is negative".to_owned()) } else { Ok(span.into()) }
 }
 
+/// A part of a core: `0.1%` or `0.001`.
+fn share(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| percent / 100.0),
+        None => number(text),
+    };
+    share
+        .filter(|share| share.is_finite() && *share > 0.0)
+        .ok_or_else(|| "it is not a part of a core above 0; write it as 0.1% or 0.001".to_owned())
+}
+
+/// The same of an engine.
+fn engine_share(text: &str) -> Result<f64, String> {
+    let of_one_core = |share: &f64| *share <= 1.0;
+    share(text).and_then(|share| {
+        Some(share).filter(of_one_core).ok_or_else(|| {
+            "it is more than a core; write what reading may cost an engine as 0.1% or 0.001".to_owned()
+        })
+    })
+}
+
 fn identity() -> String {
     let host =
         hostname::get().map_or_else(|_| "windlass".to_owned(), |host| host.to_string_lossy().into_owned());
@@ -148,6 +194,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         selector: arguments.selector,
         recommend_only,
         hpa_sync_period: Some(arguments.hpa_sync_period),
+        shares: arguments.reading.shares(),
         admin,
     };
     windlass_controller::run(client, options, shutdown).await?;
@@ -188,5 +235,27 @@ async fn stdin_ended(wanted: bool) {
         let _ = end.await;
     } else {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percents_or_parts() {
+        for (text, own, engine) in [
+            ("0.1%", Some(0.001), Some(0.001)),
+            ("0.001", Some(0.001), Some(0.001)),
+            ("50 %", Some(0.5), Some(0.5)),
+            ("2", Some(2.0), None),
+            ("0", None, None),
+            ("-1%", None, None),
+            ("NaN", None, None),
+            ("%", None, None),
+            ("half", None, None),
+        ] {
+            assert_eq!((share(text).ok(), engine_share(text).ok()), (own, engine), "{text:?}");
+        }
     }
 }

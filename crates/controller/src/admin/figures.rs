@@ -30,6 +30,9 @@ struct Target {
     min: u32,
     max: u32,
     capacity: Option<Capacity>,
+    /// Seconds from one reading of a page to the next, and of an engine's processor for one.
+    interval: Option<f64>,
+    service: Option<f64>,
     signals: Vec<Signal>,
 }
 
@@ -49,6 +52,7 @@ struct Snapshot {
     targets: Vec<Target>,
     pods: usize,
     leadership: Leadership,
+    strain: f64,
 }
 
 impl Figures {
@@ -67,7 +71,7 @@ impl Figures {
             Err(NotDecided::Native(native)) => Target::of_hpa(key, native),
             Err(NotDecided::Invalid(_)) => None,
         });
-        Snapshot { targets: active.collect(), pods: index.known_pods(), leadership }
+        Snapshot { targets: active.collect(), pods: index.known_pods(), leadership, strain: index.strain() }
     }
 }
 
@@ -79,7 +83,7 @@ impl Target {
             Strategy::Apa(_) => "APA",
         };
         let (desired, actual) = (active.decision.replicas, active.facts.spec_replicas);
-        let observation = active.observation.as_ref();
+        let (observation, pace) = (active.observation.as_ref(), active.pace());
         let signals = policy.signals.iter().zip(observation.into_iter().flat_map(|seen| &seen.signals));
         Self {
             key: key.clone(),
@@ -91,6 +95,8 @@ impl Target {
             min: policy.min_replicas,
             max: policy.max_replicas,
             capacity: observation.map(|seen| seen.capacity),
+            interval: pace.as_ref().map(|pace| pace.attended.interval.as_secs_f64()),
+            service: pace.and_then(|pace| pace.service).map(|service| service.as_secs_f64()),
             signals: signals
                 .enumerate()
                 .map(|(source, (signal, seen))| Signal {
@@ -121,6 +127,8 @@ impl Target {
             min: policy.min_replicas,
             max: policy.max_replicas,
             capacity: None,
+            interval: None,
+            service: None,
             signals: Vec::new(),
         })
     }
@@ -158,6 +166,7 @@ impl Collector for Figures {
         let snapshot = self.snapshot();
         of_process(&mut encoder, &snapshot)?;
         of_targets(&mut encoder, &snapshot.targets)?;
+        of_paces(&mut encoder, &snapshot.targets)?;
         of_signals(&mut encoder, &snapshot.targets)
     }
 }
@@ -172,6 +181,8 @@ fn gauge<'a>(
 
 /// Name and help of a metric of targets, and where its value is.
 type OfTarget = (&'static str, &'static str, fn(&Target) -> u32);
+/// The same for what may be unknown.
+type OfPace = (&'static str, &'static str, fn(&Target) -> Option<f64>);
 /// The same for metrics of signals.
 type OfSignal = (&'static str, &'static str, fn(&Signal) -> Option<f64>);
 
@@ -190,6 +201,31 @@ fn of_process(encoder: &mut DescriptorEncoder<'_>, snapshot: &Snapshot) -> Resul
         ),
     ] {
         gauge(encoder, name, help)?.encode_gauge(&value)?;
+    }
+    let help =
+        "How many times too short --own-cpu-share is for the pace that targets want; 1 while it suffices";
+    gauge(encoder, "windlass_own_cpu_strain", help)?.encode_gauge(&snapshot.strain)
+}
+
+fn of_paces(encoder: &mut DescriptorEncoder<'_>, targets: &[Target]) -> Result<(), Error> {
+    let values: [OfPace; 2] = [
+        (
+            "windlass_scrape_interval_seconds",
+            "From one reading of a pod's page to the next, at present",
+            |target| target.interval,
+        ),
+        (
+            "windlass_scrape_service_seconds",
+            "An engine's processor time for one reading of its pages: at most this",
+            |target| target.service,
+        ),
+    ];
+    for (name, help, value) in values {
+        let mut metric = gauge(encoder, name, help)?;
+        for target in targets {
+            let Some(value) = value(target) else { continue };
+            metric.encode_family(&target.labels())?.encode_gauge(&value)?;
+        }
     }
     Ok(())
 }

@@ -45,7 +45,8 @@ impl Collector for Process {
     }
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// Processor time of this process so far, in seconds.
+pub(crate) fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     // Fields 14 and 15; `rest` begins with the third.

@@ -1,11 +1,11 @@
 //! `/debug/state`: what is known of each target and what was decided, as data and in words.
 
 use serde_json::{Value, json};
-use windlass_scaling::{Instant, PodState};
+use windlass_scaling::{Instant, PodState, Policy};
 
 use super::figures::health_name;
 use crate::Shared;
-use crate::autoscaler::{Active, Autoscaler, Key, Membership};
+use crate::autoscaler::{Active, Autoscaler, Key, Membership, Pace};
 use crate::hpa::{Native, NotDecided};
 
 /// Which targets are asked for.
@@ -162,7 +162,21 @@ fn valid(active: &Active, now: Instant) -> Value {
             "problem": active.write_problem,
             "notBeforeInSeconds": active.write_pause(now).as_secs_f64(),
         },
+        "pace": active.pace().map(|pace| pace_of(&pace, policy)),
         "settled": active.is_settled(now),
+    })
+}
+
+/// How often pods' pages are read, and why.
+fn pace_of(pace: &Pace, policy: &Policy) -> Value {
+    let metric = |signal: u8| {
+        policy.signals.get(usize::from(signal)).map(|signal| signal.metric.clone()).unwrap_or_default()
+    };
+    json!({
+        "intervalSeconds": pace.attended.interval.as_secs_f64(),
+        "why": pace.why(metric),
+        "servicePerPodSeconds": pace.service.map(|service| service.as_secs_f64()),
+        "engineShareAtMost": pace.engine_share(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! Which pages of a target's pods are read, and what they brought.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use tokio_util::task::AbortOnDropHandle;
@@ -10,6 +11,7 @@ use windlass_metrics::Wanted;
 use windlass_scaling::PodUid;
 use windlass_scrape::{Access, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError};
 
+use super::readers::Readers;
 use super::{Active, Key, Member};
 use crate::clock::Clock;
 use crate::credentials;
@@ -69,7 +71,7 @@ pub(super) struct Polling {
     pages: Vec<Page>,
     /// Raised when the pages change: a poll of before is of no use.
     version: u32,
-    pollers: HashMap<(PodUid, usize), Poller>,
+    readers: Readers,
     /// Keep the credentials of pages up to date; none before they are needed.
     keepers: Option<Vec<AbortOnDropHandle<()>>>,
     pacemaker: Pacemaker,
@@ -80,7 +82,7 @@ impl Polling {
         Self {
             pages: pages(sources),
             version: 0,
-            pollers: HashMap::new(),
+            readers: Readers::default(),
             keepers: None,
             pacemaker: Pacemaker::new(schedule),
         }
@@ -94,7 +96,7 @@ impl Polling {
     }
 
     pub(super) fn stop(&mut self) {
-        self.pollers.clear();
+        self.readers.clear();
         self.keepers = None;
     }
 
@@ -117,11 +119,11 @@ impl Polling {
     /// One poller per page of every ready pod of ours.
     pub(super) fn sync(&mut self, members: &BTreeMap<PodUid, Member>, key: &Key, sink: &Sink) {
         let polled = |member: &Member| member.counts() && member.entry.is_ready();
-        self.pollers.retain(|(uid, _), _| members.get(uid).is_some_and(polled));
+        self.readers.retain(|uid| members.get(&uid).is_some_and(polled));
         for (&uid, member) in members.iter().filter(|(_, member)| polled(member)) {
             let Some(address) = member.entry.address() else { continue };
             for (index, page) in self.pages.iter().enumerate() {
-                if self.pollers.contains_key(&(uid, index)) {
+                if self.readers.contains((uid, index)) {
                     continue;
                 }
                 let endpoint = Endpoint {
@@ -132,10 +134,29 @@ impl Polling {
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
                 let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let task = Poller::spawn(endpoint, &self.pacemaker, Arc::clone(&page.wanted), report);
-                self.pollers.insert((uid, index), task);
+                let reading = Poller::spawn(endpoint, &self.pacemaker, Arc::clone(&page.wanted), report);
+                self.readers.insert((uid, index), reading);
             }
         }
+    }
+
+    /// Reads every page this often from now on.
+    pub(super) fn set_interval(&self, interval: Duration) {
+        self.pacemaker.set(interval);
+    }
+
+    /// How often every page is read; none if there is none.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        (!self.pages.is_empty()).then(|| self.pacemaker.schedule().interval)
+    }
+
+    pub(super) fn any_failing(&self) -> bool {
+        self.readers.any_failing()
+    }
+
+    /// An engine's processor time for one reading of all its pages.
+    pub(super) fn service(&self) -> Option<Duration> {
+        self.readers.service(self.pages.len())
     }
 
     /// The page, if it is still read.
@@ -145,8 +166,23 @@ impl Polling {
 }
 
 impl Active {
-    /// Takes the outcome of a poll. Whether it brought a reading.
-    pub(crate) fn record(&mut self, uid: PodUid, id: PageId, outcome: Outcome, clock: &Clock) -> bool {
+    /// Takes the outcome of a poll. How long after the poll before it the page was asked for, and whether every page was
+    /// read since the last decision: then there may be a round.
+    pub(crate) fn record(
+        &mut self,
+        uid: PodUid,
+        id: PageId,
+        outcome: Outcome,
+        clock: &Clock,
+    ) -> (Option<Duration>, bool) {
+        let is_read = self.polling.page(id).is_some();
+        let spacing = is_read.then(|| self.polling.readers.hear((uid, id.index), &outcome)).flatten();
+        let brought = self.take(uid, id, outcome, clock);
+        (spacing, is_read && self.polling.readers.is_lap_over(brought))
+    }
+
+    /// Takes what a poll brought. Whether that is a reading.
+    fn take(&mut self, uid: PodUid, id: PageId, outcome: Outcome, clock: &Clock) -> bool {
         let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(id)) else {
             return false;
         };
@@ -185,7 +221,7 @@ impl Active {
     /// How many pages are polled.
     #[cfg(test)]
     pub(crate) fn polls(&self) -> usize {
-        self.polling.pollers.len()
+        self.polling.readers.len()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand_core::Rng;
+use windlass_scaling::attention::{Attention, Costs, Look};
 use windlass_scaling::*;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +34,18 @@ struct SimulatedPod {
     uid: PodUid,
     ready_at: Instant,
     ready: bool,
+    /// The first poll, or the one after the last that happened.
     next_poll: Instant,
+    polled: Option<Instant>,
+}
+
+/// How often pods are read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Reading {
+    /// Always so often.
+    Every(Duration),
+    /// As the product does, where an engine needs so long for its page.
+    Attentively(Duration),
 }
 
 /// The loop; public fields are its parameters.
@@ -52,6 +64,7 @@ pub(crate) struct Fleet {
     pub(crate) flapping: Option<u128>,
     /// How much a poll may come early or late.
     pub(crate) jitter: Duration,
+    pub(crate) reading: Reading,
     pub(crate) total: Box<dyn Fn(Duration) -> f64>,
     pub(crate) answer: Box<dyn Fn(Duration, u128) -> Answer>,
     pub(crate) facts: Facts,
@@ -64,6 +77,7 @@ pub(crate) struct Fleet {
     pub(crate) bases: Vec<(Duration, u32)>,
     pub(crate) greatest_total: f64,
     readings: Readings,
+    attention: Attention,
     pods: Vec<SimulatedPod>,
     now: Instant,
     next_tick: Instant,
@@ -83,6 +97,8 @@ impl Fleet {
             broken: None,
             flapping: None,
             jitter: Duration::ZERO,
+            reading: Reading::Every(policy.signals[0].pace.interval),
+            attention: Attention::default(),
             total: Box::new(move |_| total),
             answer: Box::new(|_, _| Answer::Value),
             facts: Facts::new(replicas, Instant::ZERO),
@@ -116,8 +132,13 @@ impl Fleet {
 
     fn create_pod(&mut self, ready_at: Instant) {
         let phase = Duration::from_millis((self.next_uid * 37 % 100) as u64);
-        let pod =
-            SimulatedPod { uid: PodUid(self.next_uid), ready_at, ready: false, next_poll: ready_at + phase };
+        let pod = SimulatedPod {
+            uid: PodUid(self.next_uid),
+            ready_at,
+            ready: false,
+            next_poll: ready_at + phase,
+            polled: None,
+        };
         self.facts.insert(Pod { uid: pod.uid, state: PodState::Starting { since: self.now } });
         self.next_uid += 1;
         self.pods.push(pod);
@@ -218,9 +239,11 @@ impl Fleet {
             Share::BySpec => total / f64::from(self.facts.spec_replicas.max(1)),
             Share::ByReady => total / ready,
         };
+        let interval = self.interval();
         let mut heard = false;
         for pod in self.pods.iter_mut().filter(|pod| pod.ready && pod.next_poll <= self.now) {
-            pod.next_poll = pod.next_poll + self.policy.signals[0].pace.interval;
+            pod.polled = Some(pod.next_poll);
+            pod.next_poll = pod.next_poll + interval;
             if !self.jitter.is_zero() {
                 let jitter = u64::from(self.rng.next_u32()) % (self.jitter.as_micros() as u64);
                 pod.next_poll =
@@ -233,6 +256,33 @@ impl Fleet {
         heard
     }
 
+    fn interval(&self) -> Duration {
+        match self.reading {
+            Reading::Every(interval) => interval,
+            Reading::Attentively(_) => self.attention.attended().interval,
+        }
+    }
+
+    /// Sets the pace that follows from the last decision; whoever is late by it is read now.
+    fn attend(&mut self, observation: &Observation) {
+        let Reading::Attentively(service) = self.reading else { return };
+        let before = self.interval();
+        let look = Look {
+            policy: &self.policy,
+            facts: &self.facts,
+            observation,
+            decision: &self.decision,
+            failing: false,
+        };
+        let costs = Costs { service: Some(service), engine_share: 0.001, strain: 1.0 };
+        let interval = self.attention.attend(&look, &costs, self.now).interval;
+        for pod in self.pods.iter_mut().filter(|_| interval != before) {
+            if let Some(polled) = pod.polled {
+                pod.next_poll = (polled + interval).max(self.now);
+            }
+        }
+    }
+
     fn decide(&mut self) {
         let facts = &self.facts;
         self.readings.retain(|uid| facts.pods().iter().any(|pod| pod.uid == uid));
@@ -242,6 +292,7 @@ impl Fleet {
             self.greatest_total = self.greatest_total.max(total);
         }
         self.note_base(observation.capacity.ready_and_starting());
+        self.attend(&observation);
         self.observation = Some(observation);
         if self.decision.replicas != self.facts.spec_replicas {
             self.writes.push((self.elapsed(), self.decision.replicas));

@@ -1,0 +1,132 @@
+//! Who reads the pages of one target's pods, and when all of them were read once.
+//!
+//! A lap is one reading of every page. A target is decided once a lap is over, and not with each of its readings: before
+//! that there is no round, and at ten laps a second of ten pods most decisions would be of nothing. Who failed last is not
+//! waited for; who is heard again before the others ends a lap as well, so that one slow engine holds up nobody. The tick
+//! decides in any case.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use windlass_scaling::PodUid;
+use windlass_scaling::attention::ServiceTime;
+use windlass_scrape::{Outcome, Poller};
+
+/// A pod and the position of one of its pages.
+type PageOf = (PodUid, usize);
+
+/// One page of one pod, and what reading it was like.
+struct Reader {
+    /// Ends when it is dropped.
+    _poller: Poller,
+    service: ServiceTime,
+    asked: Option<tokio::time::Instant>,
+    /// In this lap.
+    heard: bool,
+    failing: bool,
+}
+
+impl Reader {
+    fn is_awaited(&self) -> bool {
+        !self.heard && !self.failing
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Readers {
+    by_page: HashMap<PageOf, Reader>,
+    /// How many of them are awaited in this lap, and how many failed last.
+    awaited: usize,
+    failing: usize,
+    /// The lap brought a reading.
+    brought: bool,
+}
+
+impl Readers {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn contains(&self, page: PageOf) -> bool {
+        self.by_page.contains_key(&page)
+    }
+
+    pub(super) fn insert(&mut self, page: PageOf, poller: Poller) {
+        let reader = Reader {
+            _poller: poller,
+            service: ServiceTime::default(),
+            asked: None,
+            heard: false,
+            failing: false,
+        };
+        self.by_page.insert(page, reader);
+        self.count();
+    }
+
+    /// Ends the others.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(PodUid) -> bool) {
+        self.by_page.retain(|(pod, _), _| stays(*pod));
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.awaited = self.by_page.values().filter(|reader| reader.is_awaited()).count();
+        self.failing = self.by_page.values().filter(|reader| reader.failing).count();
+    }
+
+    /// Notes an outcome. How long after the page was last asked for it was asked for again, if that is known.
+    pub(super) fn hear(&mut self, page: PageOf, outcome: &Outcome) -> Option<Duration> {
+        let reader = self.by_page.get_mut(&page)?;
+        let failed = outcome.values.is_err();
+        if !failed {
+            reader.service.note(outcome.took);
+        }
+        let again = reader.heard && !failed && !reader.failing;
+        self.awaited -= usize::from(reader.is_awaited());
+        self.failing += usize::from(failed);
+        self.failing -= usize::from(reader.failing);
+        reader.failing = failed;
+        reader.heard = true;
+        if again {
+            self.awaited = 0;
+        }
+        reader.asked.replace(outcome.asked).map(|before| outcome.asked - before)
+    }
+
+    /// After an outcome was noted that brought a reading, or did not: whether that ends a lap that brought any.
+    pub(super) fn is_lap_over(&mut self, brought: bool) -> bool {
+        self.brought |= brought;
+        if self.awaited > 0 {
+            return false;
+        }
+        for reader in self.by_page.values_mut() {
+            reader.heard = false;
+        }
+        self.count();
+        std::mem::take(&mut self.brought)
+    }
+
+    /// A page's last poll failed.
+    pub(super) fn any_failing(&self) -> bool {
+        self.failing > 0
+    }
+
+    /// An engine's processor time for all its pages: of each page that of the pod where it takes longest. None while a page
+    /// was read of no pod.
+    pub(super) fn service(&self, pages: usize) -> Option<Duration> {
+        let longest = |page: usize| {
+            let of_page = self.by_page.iter().filter(move |((_, of), _)| *of == page);
+            of_page.filter_map(|(_, reader)| reader.service.estimate()).max()
+        };
+        (pages > 0).then(|| (0..pages).map(longest).sum())?
+    }
+
+    /// How many pages are read.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_page.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;
