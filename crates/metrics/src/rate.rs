@@ -26,7 +26,8 @@ impl CounterRate {
     ///
     /// `None` while that is not known: at the first reading; when the counter fell, because then it started anew and
     /// nobody saw how far it had come (counting goes on from here); when time did not go on (the reading is passed
-    /// over); when the value is no count (NaN, infinite, negative: passed over as well).
+    /// over); when the value is no count (NaN, infinite, negative: passed over as well); when the rate is beyond all
+    /// numbers.
     pub fn push(&mut self, value: f64, at: Duration) -> Option<f64> {
         if !(value.is_finite() && value >= 0.0) {
             return None;
@@ -37,7 +38,8 @@ impl CounterRate {
         };
         let elapsed = at.checked_sub(last_at).filter(|elapsed| !elapsed.is_zero())?;
         self.last = Some((value, at));
-        (value >= last_value).then(|| (value - last_value) / elapsed.as_secs_f64())
+        let rate = (value - last_value) / elapsed.as_secs_f64();
+        Some(rate).filter(|rate| value >= last_value && rate.is_finite())
     }
 }
 
@@ -51,13 +53,14 @@ impl CounterRatio {
     /// Takes a reading of both and gives the ratio of what was counted since the one before.
     ///
     /// `None` while that is not known: at the first reading; when either fell; when nothing was counted below; when a
-    /// value is no count (the reading is passed over).
+    /// value is no count (the reading is passed over); when the ratio is beyond all numbers.
     pub fn push(&mut self, part: f64, whole: f64) -> Option<f64> {
         if !(part.is_finite() && whole.is_finite() && part >= 0.0 && whole >= 0.0) {
             return None;
         }
         let (last_part, last_whole) = self.last.replace((part, whole))?;
-        (part >= last_part && whole > last_whole).then(|| (part - last_part) / (whole - last_whole))
+        let ratio = (part - last_part) / (whole - last_whole);
+        Some(ratio).filter(|ratio| part >= last_part && whole > last_whole && ratio.is_finite())
     }
 }
 
@@ -123,6 +126,16 @@ mod tests {
             (-1.0, 3000, None),
             (7.0, 4000, Some(2.0)),
         ]);
+    }
+
+    #[test]
+    fn a_rate_beyond_all_numbers_is_not_known() {
+        check(&[(0.0, 0, None), (1.1e308, 100, None), (1.1e308, 1100, Some(0.0))]);
+        let mut ratio = CounterRatio::default();
+        let readings = [(0.0, 0.0, None), (1e308, 1e-10, None), (1e308, 1.0, Some(0.0))];
+        for (part, whole, expected) in readings {
+            assert_eq!(ratio.push(part, whole), expected, "{part} of {whole}");
+        }
     }
 
     #[test]
