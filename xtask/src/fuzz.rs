@@ -23,6 +23,7 @@ const FLAGS: [&str; 6] = [
 const USAGE: &str = "usage: cargo xtask fuzz [--minutes N] [--keep]";
 /// Of one target, in bytes: what is committed stays small.
 const CORPUS_LIMIT: u64 = 70 << 10;
+const MOST_KEPT: usize = 200;
 /// Bytes of an input; those that are kept are shorter, so that they can be read.
 const LONGEST: usize = 4096;
 const LONGEST_KEPT: u64 = 1200;
@@ -178,14 +179,15 @@ fn keep_corpus(binary: &Path, folders: &Folders, target: &str) -> anyhow::Result
     let mut inputs: Vec<_> = fs::read_dir(&least)?
         .map(|file| file.and_then(|file| Ok((file.metadata()?.len(), file.path()))))
         .collect::<Result<_, _>>()?;
+    inputs.retain(|(length, _)| *length <= LONGEST_KEPT);
     inputs.sort();
     let mut kept = 0;
-    for (length, path) in inputs {
-        let Some(name) = path.file_name().filter(|_| length <= LONGEST_KEPT && used + length <= CORPUS_LIMIT)
-        else {
+    // Of all sizes: the small ones alone would be corner cases of the syntax.
+    for (length, path) in inputs.iter().step_by(inputs.len().div_ceil(MOST_KEPT).max(1)) {
+        let Some(name) = path.file_name().filter(|_| used + length <= CORPUS_LIMIT) else {
             break;
         };
-        fs::copy(&path, corpus.join(name))?;
+        fs::copy(path, corpus.join(name))?;
         used += length;
         kept += 1;
     }
