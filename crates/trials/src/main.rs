@@ -5,6 +5,7 @@
 
 mod budget;
 mod cold_start;
+mod filtered;
 mod kills;
 mod outage;
 mod quiet;
@@ -60,6 +61,8 @@ enum Trial {
     WalkBack,
     /// 200 targets under noisy but sufficient load for five minutes.
     Quiet,
+    /// What a scrape of the real Python exporter costs it, in full and by name.
+    Filtered(filtered::Arguments),
     /// Half an hour of a real trace through simulated engines.
     Trace(trace::Arguments),
 }
@@ -110,6 +113,7 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         Trial::Kills => alone("kills", async |stage| kills::run(stage).await).await,
         Trial::WalkBack => with_controller("walk-back", async |stage, _| walk_back::run(stage).await).await,
         Trial::Quiet => calm().await,
+        Trial::Filtered(arguments) => filtered::run(&arguments).await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }
 }
