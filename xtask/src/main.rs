@@ -1,4 +1,6 @@
-//! `cargo xtask codegen` (or `docs`), `cargo xtask conformance`.
+//! `cargo xtask codegen` (or `docs`), `cargo xtask conformance`, `cargo xtask fuzz`.
+
+mod fuzz;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -6,11 +8,12 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<ExitCode> {
-    let task = std::env::args().nth(1);
-    match task.as_deref() {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
         Some("codegen" | "docs") => codegen(),
         Some("conformance") => conformance(),
-        _ => bail!("usage: cargo xtask codegen|docs|conformance"),
+        Some("fuzz") => fuzz::run(arguments),
+        _ => bail!("usage: cargo xtask codegen|docs|conformance|fuzz"),
     }
 }
 

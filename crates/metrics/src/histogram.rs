@@ -80,10 +80,11 @@ impl Histogram {
         Some(self.sum? / count).filter(|mean| count > 0.0 && mean.is_finite())
     }
 
-    /// The quantile `q` (0 to 1), linear within its bucket, as `histogram_quantile` has it; `None` without observations.
+    /// The quantile `q` (0 to 1), linear within its bucket, as `histogram_quantile` has it; `None` without observations,
+    /// and where it is not finite.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let value = bucket_quantile(q, &mut self.buckets.clone()).quantile;
-        (!value.is_nan()).then_some(value)
+        value.is_finite().then_some(value)
     }
 
     /// Whether it has the same bounds as another one.
@@ -283,6 +284,17 @@ mod tests {
         let other = Histogram::new([(3.0, 1.0), (f64::INFINITY, 1.0)], None).unwrap();
         assert_eq!(fleet.merge(&other), Err(OtherBounds));
         assert_eq!(fleet.count(), 12.0);
+    }
+
+    #[test]
+    fn a_quantile_is_finite_or_not_known() {
+        let check = |buckets: [(f64, f64); 3], q: f64, expected: Option<f64>| {
+            assert_eq!(Histogram::new(buckets, None).unwrap().quantile(q), expected, "{buckets:?}");
+        };
+        let inf = f64::INFINITY;
+        check([(-inf, 1.0), (1.0, 2.0), (inf, 3.0)], 0.1, None);
+        check([(-inf, 1.0), (1.0, 2.0), (inf, 3.0)], 1.0, Some(1.0));
+        check([(-1.7e308, 1.0), (1.7e308, 2.0), (inf, 2.0)], 0.9, None);
     }
 
     #[test]

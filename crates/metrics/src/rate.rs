@@ -64,13 +64,15 @@ impl Latest {
 
     fn rate(&mut self, count: f64, at: Duration) -> Option<f64> {
         let before = self.push(Taken { counts: [count, 0.0], at })?;
-        Some((count - before.counts[0]) / at.saturating_sub(before.at).as_secs_f64())
+        let rate = (count - before.counts[0]) / at.saturating_sub(before.at).as_secs_f64();
+        Some(rate).filter(|rate| rate.is_finite())
     }
 
     fn ratio(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
         let before = self.push(Taken { counts: [part, whole], at })?;
         let counted = whole - before.counts[1];
-        (counted > 0.0).then(|| (part - before.counts[0]) / counted)
+        let ratio = (part - before.counts[0]) / counted;
+        Some(ratio).filter(|ratio| counted > 0.0 && ratio.is_finite())
     }
 }
 
@@ -95,7 +97,8 @@ impl CounterRate {
     ///
     /// `None` while that is not known: until there are two readings so far apart; when the counter fell, because then it
     /// started anew and nobody saw how far it had come (counting goes on from here); when time did not go on (the reading
-    /// is passed over); when the value is no count (NaN, infinite, negative: passed over as well).
+    /// is passed over); when the value is no count (NaN, infinite, negative: passed over as well); when the rate is beyond
+    /// all numbers.
     pub fn push(&mut self, value: f64, at: Duration) -> Option<f64> {
         self.latest.rate(value, at)
     }
@@ -221,6 +224,16 @@ mod tests {
             (-1.0, 3000, None),
             (7.0, 4000, Some(2.0)),
         ]);
+    }
+
+    #[test]
+    fn a_rate_beyond_all_numbers_is_not_known() {
+        check(&[(0.0, 0, None), (1.7e308, 900, None), (1.7e308, 1900, Some(0.0))]);
+        let mut ratio = CounterRatio::default();
+        let readings = [(0.0, 0.0, None), (1e308, 1e-10, None), (1e308, 1.0, Some(0.0))];
+        for (at, (part, whole, expected)) in (1..).zip(readings) {
+            assert_eq!(ratio.push(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
+        }
     }
 
     #[test]

@@ -100,8 +100,10 @@ impl Matcher {
             _ if value.split('|').all(literal) => {
                 Pattern::AnyOf(value.split('|').map(str::to_owned).collect())
             }
+            // By itself first: `a)|(b` is an expression only between the parentheses.
             _ => Pattern::Expression(
-                Regex::new(&format!("^(?s:{value})$"))
+                Regex::new(value)
+                    .and_then(|_| Regex::new(&format!("^(?s:{value})$")))
                     .map_err(|error| format!("`{value}` is no regular expression: {error}"))?,
             ),
         };
@@ -315,6 +317,8 @@ mod tests {
         assert!(long.parse::<Selector>().unwrap_err().to_string().len() < 300);
         let error = r#"x{a=~"("}"#.parse::<Selector>().unwrap_err().problem.unwrap();
         assert!(error.starts_with("`(` is no regular expression"), "{error}");
+        let error = r#"x{a=~"a)|(b"}"#.parse::<Selector>().unwrap_err().problem.unwrap();
+        assert!(error.starts_with("`a)|(b` is no regular expression"), "{error}");
     }
 
     #[test]

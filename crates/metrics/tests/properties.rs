@@ -123,6 +123,7 @@ fn soup() -> impl Strategy<Value = String> {
         "m{a=\"1\",le=\"",
         "\",b=\"3\"} 1\n",
         "m{a=\"1\",le=\"2\" b=\"3\"} 1\n",
+        "m{a=\"1\"b=\"3\"} 1\n",
         " # {t=\"y\"} 1\n",
     ]);
     vec(piece, 0..30).prop_map(|pieces| pieces.concat())

@@ -15,8 +15,9 @@ use crate::http1::{Encoding, Faulty};
 use crate::pool::Buffer;
 use crate::{PAGE_LIMIT, ScrapeError};
 
-/// What is read of a metrics page.
-pub(crate) const PAGES: &str = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5";
+/// What is read of a metrics page. OpenMetrics is read, too, and not mentioned: Python's client takes any mention of it,
+/// whatever its weight, and escapes the colons of vLLM's and `SGLang`'s names in it.
+pub(crate) const PAGES: &str = "text/plain;version=0.0.4,*/*;q=0.1";
 
 /// Where a page is.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 mod attentive;
 mod budget;
 mod cold_start;
+mod filtered;
 mod kills;
 mod outage;
 mod quiet;
@@ -79,6 +80,8 @@ enum Trial {
     EnginesAtScale(scale::engines::Arguments),
     /// Every canonical metric as it is read from each engine's page, beside the truth. Needs no control plane.
     Vocabulary,
+    /// What a scrape of the real Python exporter costs it, in full and by name.
+    Filtered(filtered::Arguments),
     /// Half an hour of a real trace through simulated engines.
     Trace(trace::Arguments),
 }
@@ -139,6 +142,7 @@ async fn run(trial: Trial) -> anyhow::Result<()> {
         Trial::Scale(size) => alone("scale", async |stage| scale::run(stage, size).await).await,
         Trial::EnginesAtScale(arguments) => scale::engines::run(arguments).await,
         Trial::Vocabulary => vocabulary::run().await,
+        Trial::Filtered(arguments) => filtered::run(&arguments).await,
         Trial::Trace(arguments) => trace::run(&arguments).await,
     }
 }

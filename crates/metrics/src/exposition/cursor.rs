@@ -196,6 +196,10 @@ impl<'a> Cursor<'a> {
         if same.is_empty() || !self.page[line_start..].starts_with(same) {
             return None;
         }
+        // Text may leave commas out, and here stands one that the previous sample had not: the label before is not done.
+        if self.page.get(line_start + same.len()) == Some(&b',') {
+            return None;
+        }
         self.pos = line_start + same.len();
         let moved = |at: usize| at - previous.line_start + line_start;
         let (name_end, labels) = (moved(previous.name_end), moved(previous.labels));

@@ -366,6 +366,13 @@ mod tests {
     }
 
     #[test]
+    fn a_comma_may_stand_where_the_sample_before_had_none() {
+        let page = "b{x=\"1\"y=\"2\"} 1\nb{x=\"1\",z=\"2\"} 2\nb{x=\"1\"y=\"3\"} 3\n";
+        check(page, Format::Text, &["b"], Ok(&["b=1", "b=2", "b=3"]));
+        assert!(crate::exposition::parse(page.as_bytes(), Format::Text).all(|entry| entry.is_ok()));
+    }
+
+    #[test]
     fn the_end_must_be_there() {
         for page in ["b 12", "a 1\nb 12", "b{x=\"1", "# TYPE b gau", "b"] {
             check(page, Format::Text, &["b"], Err("cut: it does not end with a line feed"));
