@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
-pub use meters::Value;
+pub use meters::{Observed, Value, WINDOW};
 pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;
 pub use schedule::{Pacemaker, Schedule};

@@ -86,7 +86,7 @@ impl PolledPod {
         Self {
             endpoint,
             deadline: deadline(interval),
-            meters: Meters::new(wanted.len()),
+            meters: Meters::new(&wanted),
             wanted,
             client: Client::default(),
             readings: Readings::default(),
@@ -147,14 +147,15 @@ impl PolledPod {
     }
 
     fn look_for_missing(&mut self, page: &[u8]) -> Option<String> {
-        if self.readings.iter().all(Option::is_some) {
+        let required = self.readings.iter().take(self.wanted.required());
+        if required.clone().all(Option::is_some) {
             self.missing = None;
             return None;
         }
         match &mut self.missing {
             Some((_, ago)) if *ago < LOOK_AGAIN => *ago += 1,
             missing => {
-                let lacking = self.readings.iter().enumerate().filter(|(_, reading)| reading.is_none());
+                let lacking = required.enumerate().filter(|(_, reading)| reading.is_none());
                 let sentences: Vec<String> =
                     lacking.filter_map(|(at, _)| self.wanted.missing(page, at)).collect();
                 *missing = Some((sentences.join("; "), 0));

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
 use windlass_metrics::{Catalogue, Wanted};
-use windlass_scrape::{Endpoint, Outcome, PAGE_LIMIT, Pacemaker, Poller, Schedule};
+use windlass_scrape::{Endpoint, Observed, Outcome, PAGE_LIMIT, Pacemaker, Poller, Schedule, Value};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
@@ -111,7 +111,11 @@ fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outc
 fn shown(outcome: &Outcome) -> String {
     match &outcome.values {
         Ok(values) => {
-            format!("{:?}", values.iter().map(|value| value.map(|value| value.value)).collect::<Vec<_>>())
+            let number = |value: &Option<Value>| match value.as_ref()?.observed {
+                Observed::Number(number) => Some(number),
+                Observed::Events(_) | Observed::NoEvents => None,
+            };
+            format!("{:?}", values.iter().map(number).collect::<Vec<_>>())
         }
         Err(error) => error.class().to_owned(),
     }
@@ -199,8 +203,8 @@ async fn counters_are_rates_once_two_readings_are_there() {
     let first = outcomes.recv().await.unwrap();
     assert_eq!(shown(&first), "[None, None]");
     let second = outcomes.recv().await.unwrap();
-    let rate = second.values.unwrap()[0].unwrap();
-    assert!(rate.value > 0.0, "{rate:?}");
+    let rate = second.values.unwrap()[0].clone().unwrap();
+    assert!(matches!(rate.observed, Observed::Number(rate) if rate > 0.0), "{rate:?}");
     assert_eq!(rate.since, first.asked, "a rate tells of the time since the page before");
     assert_eq!(shown(&outcomes.recv().await.unwrap()), "[None, None]", "the counter fell");
 }
