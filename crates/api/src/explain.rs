@@ -150,6 +150,10 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
                     .map_or(policy.longest_window(), |signal| { signal.window(policy.longest_window()) })
             )
         ),
+        // Nothing happens any longer, and panic is not over.
+        (Basis::Panic { value: 0.0, since }, _) => {
+            format!("{name} asks for {replicas}: nothing now, but in panic for {}", written(now - since))
+        }
         (Basis::Panic { value, since }, _) => format!(
             "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
             number(value),
@@ -402,6 +406,11 @@ mod tests {
             &kpa,
             Basis::Panic { value: 100.0, since: at(88) },
             "inflight asks for 5: 100, target 20 per replica, in panic for 12s",
+        );
+        check(
+            &kpa,
+            Basis::Panic { value: 0.0, since: at(88) },
+            "inflight asks for 5: nothing now, but in panic for 12s",
         );
         check(
             &kpa,

@@ -7,6 +7,7 @@ use windlass_metrics::{Catalogue, Engine, Kind, Metric, Selector, SelectorError,
 use crate::explain::written_statistic;
 use crate::podautoscaler::MetricSource;
 use crate::rules;
+use crate::settings::{Origin, Setting};
 use crate::signals::Entry;
 use crate::validate::{SpecError, set};
 use crate::warning::Warning;
@@ -44,6 +45,16 @@ pub(crate) fn inflight_beside(metric: &Metric) -> Option<Metric> {
 /// What observations are summed up as; none where there are no observations.
 pub(crate) fn statistic(metric: &Metric) -> Option<Statistic> {
     metric.has_histogram().then_some(metric.statistic)
+}
+
+/// What observations are summed up as, and who said so.
+pub(crate) fn setting(entry: &Entry<'_>, metric: &Metric) -> Option<Setting> {
+    let origin = match entry.wire.quantile {
+        Some(_) => Origin::SpecField(format!("{}.quantile", entry.path).into()),
+        None => Origin::Default,
+    };
+    let value = written_statistic(statistic(metric)?);
+    Some(Setting { name: format!("statistic of {}", entry.metric), value, origin })
 }
 
 /// What tells this reading of a metric from others of the same name at the same place; empty if nothing need.

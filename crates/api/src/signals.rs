@@ -15,11 +15,11 @@ use crate::validate::{SpecError, set};
 use crate::warning::{self, Warning};
 use crate::{metric, quantity, rules};
 
-/// One signal: what is wanted of it, where it is read, and where its target is written.
+/// One signal: what is wanted of it, where it is read, and where its target and statistic are written.
 pub(crate) struct Signal {
     pub(crate) policy: SignalPolicy,
     pub(crate) source: Source,
-    pub(crate) target: Setting,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// An entry of either shape, with everything that v0.1 writes elsewhere filled in.
@@ -104,6 +104,13 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
     };
     let of_page = of_page(&source);
     let read_as = of_page.map(|metric| metric::read_as(entry, metric)).unwrap_or_default();
+    let written = Setting {
+        name: format!("target of {}", entry.metric),
+        value: target.to_string(),
+        origin: Origin::SpecField(entry.value_path.clone().into()),
+    };
+    let settings = std::iter::once(written).chain(of_page.and_then(|metric| metric::setting(entry, metric)));
+    let settings = settings.collect();
     Some(Signal {
         policy: SignalPolicy {
             metric: entry.metric.to_owned(),
@@ -116,11 +123,7 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
             pace: source.pace(),
         },
         source,
-        target: Setting {
-            name: format!("target of {}", entry.metric),
-            value: target.to_string(),
-            origin: Origin::SpecField(entry.value_path.clone().into()),
-        },
+        settings,
     })
 }
 

@@ -137,6 +137,20 @@ fn an_engine_and_labels_narrow_what_is_read() {
     check("targetMetric: my_depth, selector: 'queue=\"x\"'", "my_depth{queue=\"x\"}", None);
 }
 
+#[test]
+fn who_chose_the_statistic_is_told() {
+    let check = |rest: &str, expected: Option<&str>| {
+        let resolved = read("KPA", &format!("{POD}, targetMetric: {rest}")).unwrap();
+        let found = resolved.settings.iter().find(|setting| setting.name.starts_with("statistic of"));
+        let found = found.map(|found| format!("{} = {} ({})", found.name, found.value, found.origin));
+        assert_eq!(found.as_deref(), expected, "{rest}");
+    };
+    check("ttft", Some("statistic of ttft = p95 (default)"));
+    check("ttft, quantile: 0.99", Some("statistic of ttft = p99 (spec.metricsSources[0].quantile)"));
+    check("prompt_length", Some("statistic of prompt_length = mean (default)"));
+    check("inflight", None);
+}
+
 /// Two readings of one metric at one place are two signals.
 #[test]
 fn another_quantile_is_another_signal() {

@@ -413,6 +413,25 @@ mod tests {
     }
 
     #[test]
+    fn merging_the_same_pods_again_allocates_nothing() {
+        let pods = [[1.0, 2.0, 4.0], [0.5, 2.0, 8.0], [1.0, 3.0, 5.0]].map(|bounds| {
+            let buckets = bounds.into_iter().zip([1.0, 2.0, 3.0]);
+            Histogram::new(buckets.chain([(f64::INFINITY, 4.0)]), Some(9.0)).unwrap()
+        });
+        let mut merged = Merged::default();
+        let mut rounds = (0..20).map(|_| {
+            merged.clear();
+            pods.iter().for_each(|pod| merged.add(pod));
+            assert_eq!((merged.count(), merged.statistic(Statistic::Mean)), (12.0, Some(2.25)));
+            assert!(merged.statistic(Statistic::Quantile(0.5)).is_some());
+            merged.histogram.buckets.capacity() + merged.buffer.capacity()
+        });
+        // The two buffers change places: after a few rounds both are large enough.
+        let warm = rounds.by_ref().take(4).last();
+        assert!(rounds.all(|room| Some(room) == warm));
+    }
+
+    #[test]
     fn bounds_are_limited() {
         let of = |bounds: usize| {
             let finite = (1..bounds).map(|bound| (bound as f64, 1.0));

@@ -62,7 +62,8 @@ impl Tally {
             self.idle = true;
         } else {
             (self.fresh, self.fresh_sum, self.steady_sum) = (0, 0.0, 0.0);
-            (self.oldest_fresh, self.newest, self.unfinished) = (None, None, true);
+            (self.oldest_fresh, self.newest) = (None, None);
+            self.unfinished = merged.count() == 0.0;
         }
     }
 }

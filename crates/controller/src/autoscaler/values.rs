@@ -46,3 +46,40 @@ pub(super) fn keep(
     }
     any
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_metrics::Catalogue;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_beside_signals_comes_behind_them() {
+        let metric = |name| Catalogue::builtin().resolve(name).unwrap();
+        let (ttft, inflight, e2e) = (metric("ttft"), metric("inflight"), metric("e2e"));
+        let signals = [(0, &ttft, Some(&inflight)), (2, &inflight, None), (3, &e2e, Some(&inflight))];
+        let (wanted, numbers) = wanted(&signals);
+        assert_eq!(numbers, [0, 2, 3, inflight_beside(0), inflight_beside(3)]);
+        assert_eq!((wanted.required(), wanted.len()), (3, 5), "a page without the others lacks nothing");
+    }
+
+    #[test]
+    fn only_signals_bring_readings() {
+        let (clock, now) = (Clock::start(), tokio::time::Instant::now());
+        let check = |observed: Option<Observed>, inflight: f64, expected: bool, events: Option<f64>| {
+            let value = |observed| Some(Value { observed, since: now });
+            let values = vec![observed.and_then(value), value(Observed::Number(inflight))];
+            let mut readings = Readings::default();
+            let numbers = [0, inflight_beside(0)];
+            let pod = PodUid(1);
+            let any = keep(&mut readings, Some(pod), &numbers, values, clock.at(now), &clock);
+            assert_eq!((any, readings.histogram(Some(pod), 0).map(Histogram::count)), (expected, events));
+            assert_eq!(readings.get(pod, inflight_beside(0)).map(|reading| reading.value), Some(inflight));
+        };
+        let observed = Histogram::new([(1.0, 2.0), (f64::INFINITY, 3.0)], None).unwrap();
+        check(Some(Observed::Events(observed)), 4.0, true, Some(3.0));
+        check(Some(Observed::NoEvents), 0.0, true, Some(0.0));
+        check(Some(Observed::Number(0.3)), 0.0, true, None);
+        check(None, 4.0, false, None);
+    }
+}

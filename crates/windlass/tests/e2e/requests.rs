@@ -60,7 +60,8 @@ async fn a_latency_raises_under_load_and_is_idle_without() {
     namespace.apply(&deployment("engine", "engine", 1, &engines)).await;
     namespace.ready("engine", 1).await;
     let trajectory = namespace.record("engine");
-    let by_ttft = autoscaler("pa", "Deployment/engine", "KPA", (1, 3)).replace(
+    // Not KPA, whose panic would outlast the test.
+    let by_ttft = autoscaler("pa", "Deployment/engine", "APA", (1, 2)).replace(
         "avg_prompt_throughput_toks_per_s, targetValue: '20'",
         "ttft, targetValue: '0.002', quantile: 0.9, engine: vllm",
     );
@@ -75,10 +76,9 @@ async fn a_latency_raises_under_load_and_is_idle_without() {
     let load = ["--users", "20", "--duration", "6s", "--prompt", "100", "--output", "30"];
     let output = windlass(&[&arguments[..], &load[..]].concat()).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    namespace.ready("engine", 3).await;
-    assert!(trajectory.replicas().is_sorted(), "{:?}", trajectory.timed());
-    let loaded = accounted("latency", "ttft p90 asks for 3").await;
-    assert!(loaded["total"].as_f64() > Some(3.0 * 0.002), "{loaded}");
+    namespace.ready("engine", 2).await;
+    let loaded = accounted("latency", "times its target of 0.002 per replica").await;
+    assert!(loaded["total"].as_f64() > Some(0.002), "{loaded}");
     accounted("latency", idle).await;
-    assert_eq!(trajectory.replicas().last(), Some(&3), "not before the down window");
+    assert_eq!(trajectory.replicas(), [1, 2], "nothing is lowered before the down window");
 }
