@@ -421,7 +421,9 @@ mod tests {
         let mut merged = Merged::default();
         let mut rounds = (0..20).map(|_| {
             merged.clear();
-            pods.iter().for_each(|pod| merged.add(pod));
+            for pod in &pods {
+                merged.add(pod);
+            }
             assert_eq!((merged.count(), merged.statistic(Statistic::Mean)), (12.0, Some(2.25)));
             assert!(merged.statistic(Statistic::Quantile(0.5)).is_some());
             merged.histogram.buckets.capacity() + merged.buffer.capacity()

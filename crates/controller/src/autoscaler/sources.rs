@@ -75,7 +75,7 @@ struct Request {
 #[derive(Clone)]
 enum RequestKind {
     Api(Query),
-    Page { source: EndpointSource, wanted: Arc<Wanted> },
+    Page { source: Box<EndpointSource>, wanted: Arc<Wanted> },
     Prometheus(PrometheusSource),
 }
 
@@ -401,7 +401,7 @@ fn requests(sources: &[Source]) -> Vec<Request> {
             Source::Custom(metric) => RequestKind::Api(Query::Custom(metric.clone())),
             Source::External(metric) => RequestKind::Api(Query::External(metric.clone())),
             Source::Endpoint(source) => {
-                RequestKind::Page { source: source.clone(), wanted: Arc::new(Wanted::new(&[])) }
+                RequestKind::Page { source: Box::new(source.clone()), wanted: Arc::new(Wanted::new(&[])) }
             }
             Source::Prometheus(source) => RequestKind::Prometheus(source.clone()),
         };
