@@ -1,9 +1,11 @@
 //! Decisions in words, for whoever is on call: one short sentence per step, with the numbers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use windlass_scaling::{
-    Basis, Decision, Instant, LoweringOff, Pace, Policy, Proposal, Reason, SignalPolicy, Step, Strategy,
+    Basis, Decision, Instant, LoweringOff, Pace, Policy, Proposal, Reason, SignalPolicy, Statistic, Step,
+    Strategy,
 };
 
 use crate::go;
@@ -148,6 +150,10 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
                     .map_or(policy.longest_window(), |signal| { signal.window(policy.longest_window()) })
             )
         ),
+        // Nothing happens any longer, and panic is not over.
+        (Basis::Panic { value: 0.0, since }, _) => {
+            format!("{name} asks for {replicas}: nothing now, but in panic for {}", written(now - since))
+        }
         (Basis::Panic { value, since }, _) => format!(
             "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
             number(value),
@@ -158,6 +164,9 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
              while the ready pods change faster than they are read",
             number(mean)
         ),
+        (Basis::Idle, _) => {
+            format!("{name} asks for {replicas}: idle, no request is under way and none finished lately")
+        }
         (Basis::Ratio { ratio }, _) => {
             format!("{name} asks for {replicas}: {} times its target of {target} per replica", number(ratio))
         }
@@ -214,8 +223,29 @@ fn signal(policy: &Policy, at: u8) -> Option<&SignalPolicy> {
     policy.signals.get(usize::from(at))
 }
 
-fn name(policy: &Policy, at: u8) -> &str {
-    signal(policy, at).map_or("a signal that is gone", |signal| signal.metric.as_str())
+fn name(policy: &Policy, at: u8) -> Cow<'_, str> {
+    signal(policy, at).map_or(Cow::Borrowed("a signal that is gone"), named)
+}
+
+/// A signal's metric, and what of it is meant: `ttft p95`, `generation_length mean`. Names of AIBrix's that say so say it
+/// once.
+pub fn named(signal: &SignalPolicy) -> Cow<'_, str> {
+    let metric = signal.metric.as_str();
+    let said = match signal.statistic {
+        None => return Cow::Borrowed(metric),
+        Some(statistic) => written_statistic(statistic),
+    };
+    let twice = metric.starts_with(&format!("{said}_")) || (said == "mean" && metric.starts_with("avg_"));
+    if twice { Cow::Borrowed(metric) } else { Cow::Owned(format!("{metric} {said}")) }
+}
+
+/// `p95`, `p99.9`, `mean`.
+pub(crate) fn written_statistic(statistic: Statistic) -> String {
+    match statistic {
+        Statistic::Mean => "mean".to_owned(),
+        // 0.57 is not 56.99999999999999 %.
+        Statistic::Quantile(q) => format!("p{}", windlass_scaling::significant(q * 100.0)),
+    }
 }
 
 fn left(until: Instant, now: Instant) -> String {
@@ -379,6 +409,11 @@ mod tests {
         );
         check(
             &kpa,
+            Basis::Panic { value: 0.0, since: at(88) },
+            "inflight asks for 5: nothing now, but in panic for 12s",
+        );
+        check(
+            &kpa,
             Basis::AtLeast { mean: 96.0 },
             "inflight asks for 5: at least 96 on average over 10s, target 20 per replica, \
              while the ready pods change faster than they are read",
@@ -398,6 +433,24 @@ mod tests {
             Basis::Saturated { ratio: 1.2 },
             "kv_util asks for at least 5: saturated at 1.2 times its target of 0.8",
         );
+    }
+
+    #[test]
+    fn what_is_meant_of_observations_is_said() {
+        let check = |metric: &str, statistic: Statistic, expected: &str| {
+            let mut policy = Policy::kpa(metric, Kind::Latency, 0.5, 2..=10);
+            policy.signals[0].statistic = Some(statistic);
+            let proposal = Proposal { signal: 0, replicas: 2, total: 0.0, held: None, basis: Basis::Idle };
+            let sentence = "asks for 2: idle, no request is under way and none finished lately";
+            assert_eq!(proposed(&proposal, &policy, at(100)), format!("{expected} {sentence}"));
+        };
+        check("ttft", Statistic::Quantile(0.95), "ttft p95");
+        check("ttft", Statistic::Quantile(0.57), "ttft p57");
+        check("e2e", Statistic::Quantile(0.999), "e2e p99.9");
+        check("generation_length", Statistic::Mean, "generation_length mean");
+        check("p95_ttft_5m", Statistic::Quantile(0.95), "p95_ttft_5m");
+        check("p95_ttft_5m", Statistic::Quantile(0.5), "p95_ttft_5m p50");
+        check("avg_tpot_pod_5m", Statistic::Mean, "avg_tpot_pod_5m");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod explain;
 mod go;
 mod holds;
 pub mod hpa;
+mod metric;
 mod podautoscaler;
 pub mod quantity;
 pub mod rbac;

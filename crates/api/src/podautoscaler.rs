@@ -355,6 +355,22 @@ pub struct MetricSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregation: Option<String>,
 
+    /// Which quantile of a histogram is meant (a latency, a length), greater than 0 and at most 1, for example 0.95; the
+    /// catalogue's own when omitted.
+    #[schemars(schema_with = "any_value")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<Value>,
+
+    /// Reads this engine's series only, for example vllm; those of whatever engine a page is of when omitted.
+    #[schemars(length(max = 63))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+
+    /// Matchers on the labels of the series, for example {model_name="a"}; beside those in the metric's name.
+    #[schemars(length(max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
     /// Whom to trust, for protocolType https; the system's authorities and the host's own name when omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
@@ -371,6 +387,11 @@ pub struct MetricSource {
     /// Fields this version does not know; kept, so that what is ignored can be named.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Value>,
+}
+
+/// A number or a text: a schema has one type or none.
+fn any_value(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Whom to trust.

@@ -103,7 +103,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
         origin: Origin::SpecField("spec.maxReplicas".into()),
     });
     report.extend(holds.settings);
-    report.extend(signals.iter().map(|signal| signal.target.clone()));
+    report.extend(signals.iter().flat_map(|signal| signal.settings.iter().cloned()));
     report.extend(targets);
     let (signals, sources) = signals.into_iter().map(|signal| (signal.policy, signal.source)).unzip();
     let mut resolved = Resolved {

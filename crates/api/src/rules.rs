@@ -66,6 +66,13 @@ pub const TOKEN_UNVERIFIED: &str =
 /// Nothing is aggregated there.
 pub const AGGREGATION: &str =
     "aggregation is total or perPod, and applies to metricSourceType external, domain and prometheus";
+/// No such quantile. The API server does not look: a number and a text are both taken.
+pub const QUANTILE: &str = "quantile must be a number greater than 0 and at most 1, for example 0.95";
+/// No such engine. The API server cannot know.
+pub const ENGINE: &str = "engine must be the name of an engine in the catalogue, for example vllm";
+/// Labels that cannot be compared. The API server does not look.
+pub const SELECTOR: &str =
+    "selector must be matchers on labels as PromQL has them, for example {model_name=\"a\"}";
 /// Two places for one thing.
 pub const TWO_CA_BUNDLES: &str = "tls takes caBundle or caBundleSecret, not both";
 /// Nobody could be connected to. The API server does not look.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use windlass_metrics::catalogue::SeriesType;
-use windlass_metrics::{Catalogue, Kind, Metric, ResolveError};
+use windlass_metrics::{Catalogue, Kind, Metric};
 use windlass_scaling::{Scope, SignalPolicy};
 
 use crate::podautoscaler::{MetricSource, PodAutoscalerSpec};
@@ -13,13 +13,13 @@ use crate::source::{
 };
 use crate::validate::{SpecError, set};
 use crate::warning::{self, Warning};
-use crate::{quantity, rules};
+use crate::{metric, quantity, rules};
 
-/// One signal: what is wanted of it, where it is read, and where its target is written.
+/// One signal: what is wanted of it, where it is read, and where its target and statistic are written.
 pub(crate) struct Signal {
     pub(crate) policy: SignalPolicy,
     pub(crate) source: Source,
-    pub(crate) target: Setting,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// An entry of either shape, with everything that v0.1 writes elsewhere filled in.
@@ -102,10 +102,20 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
         }
         _ => written,
     };
+    let of_page = of_page(&source);
+    let read_as = of_page.map(|metric| metric::read_as(entry, metric)).unwrap_or_default();
+    let written = Setting {
+        name: format!("target of {}", entry.metric),
+        value: target.to_string(),
+        origin: Origin::SpecField(entry.value_path.clone().into()),
+    };
+    let settings = std::iter::once(written).chain(of_page.and_then(|metric| metric::setting(entry, metric)));
+    let settings = settings.collect();
     Some(Signal {
         policy: SignalPolicy {
             metric: entry.metric.to_owned(),
-            read_from: source.to_string(),
+            read_from: format!("{source}{read_as}"),
+            statistic: of_page.and_then(metric::statistic),
             kind,
             target,
             backlog,
@@ -113,11 +123,7 @@ fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecE
             pace: source.pace(),
         },
         source,
-        target: Setting {
-            name: format!("target of {}", entry.metric),
-            value: target.to_string(),
-            origin: Origin::SpecField(entry.value_path.clone().into()),
-        },
+        settings,
     })
 }
 
@@ -136,12 +142,23 @@ impl Read {
     }
 }
 
+/// What of a page is read.
+fn of_page(source: &Source) -> Option<&Metric> {
+    match source {
+        Source::Pod(source) => Some(&source.metric),
+        Source::Endpoint(source) => Some(&source.metric),
+        Source::Resource(_) | Source::Custom(_) | Source::External(_) | Source::Prometheus(_) => None,
+    }
+}
+
 /// What one reading stands for.
 fn scope(entry: &Entry<'_>, source: &Source) -> Scope {
     match source {
+        // What needs events is a value of one request, and no total of the fleet's.
+        Source::Endpoint(source) if source.metric.is_of_events() => Scope::PodMean,
         Source::External(_) | Source::Endpoint(_) | Source::Prometheus(_) if per_pod(entry) => Scope::PodMean,
         Source::External(_) | Source::Endpoint(_) | Source::Prometheus(_) => Scope::Fleet,
-        Source::Pod(_) | Source::Resource(_) | Source::Custom(_) | Source::Unsupported(_) => Scope::Pod,
+        Source::Pod(_) | Source::Resource(_) | Source::Custom(_) => Scope::Pod,
     }
 }
 
@@ -154,15 +171,17 @@ fn kind_elsewhere(entry: &Entry<'_>) -> Kind {
     if !per_pod(entry) {
         return Kind::Additive;
     }
-    match Catalogue::builtin().resolve(entry.metric) {
-        Ok(metric) => metric.kind,
-        Err(ResolveError::Histogram { .. }) => Kind::Latency,
-        Err(ResolveError::NotAName(_)) => Kind::Additive,
-    }
+    Catalogue::builtin().resolve(entry.metric).map_or(Kind::Additive, |metric| metric.kind)
 }
 
 fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
     let endpoint = set(entry.wire.endpoint.as_ref());
+    if matches!(
+        (entry.source_type, endpoint),
+        (Some("resource" | "custom" | "prometheus"), _) | (Some("external" | "domain"), None)
+    ) {
+        metric::warn_of_no_page(entry, warnings);
+    }
     match (entry.source_type, endpoint) {
         (Some("resource"), _) => Ok(Read::of(Source::Resource(resource(entry, warnings)), Kind::Additive)),
         (Some("custom"), _) => Ok(Read::of(Source::Custom(api_metric(entry)?), Kind::Additive)),
@@ -233,32 +252,24 @@ fn access(entry: &Entry<'_>) -> Access {
 }
 
 fn from_endpoint(entry: &Entry<'_>, endpoint: &str, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
-    let metric = match metric(entry)? {
-        Ok(metric) => metric,
-        Err(nowhere) => return Ok(nowhere),
-    };
+    let metric = metric::of(entry, warnings)?;
     note_reading(entry, &metric, warnings);
     let source = EndpointSource {
         address: address(entry, endpoint)?,
         path: source::rooted(set(entry.wire.path.as_ref()).unwrap_or("/metrics")),
         access: access(entry),
+        inflight: metric::inflight_beside(&metric),
         metric,
     };
-    let full_scale = source.metric.full_scale.filter(|_| per_pod(entry));
-    let backlog = source.metric.backlog;
-    Ok(Read { source: Source::Endpoint(source), kind: kind_elsewhere(entry), full_scale, backlog })
-}
-
-/// What of a page is read; or that nothing can be.
-fn metric(entry: &Entry<'_>) -> Result<Result<Metric, Read>, SpecError> {
-    match Catalogue::builtin().resolve(entry.metric) {
-        Ok(metric) => Ok(Ok(metric)),
-        Err(error @ ResolveError::Histogram { .. }) => {
-            let source = Source::Unsupported(format!("{}: {error}", entry.path));
-            Ok(Err(Read::of(source, Kind::Latency)))
-        }
-        Err(error @ ResolveError::NotAName(_)) => Err(SpecError::Metrics(format!("{}: {error}", entry.path))),
+    let of_events = source.metric.is_of_events();
+    if of_events && entry.wire.aggregation.as_deref() == Some("total") {
+        let sentence = format!("total is ignored: the value of {} is that of one request", entry.metric);
+        warnings.push(Warning::new(format!("{}.aggregation", entry.path), sentence));
     }
+    let kind = if of_events { source.metric.kind } else { kind_elsewhere(entry) };
+    let full_scale = source.metric.full_scale.filter(|_| of_events || per_pod(entry));
+    let backlog = source.metric.backlog;
+    Ok(Read { source: Source::Endpoint(source), kind, full_scale, backlog })
 }
 
 fn from_pods(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
@@ -268,10 +279,7 @@ fn from_pods(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
             format!("\"{endpoint}\" is ignored: metricSourceType pod reads from the pods themselves"),
         ));
     }
-    let metric = match metric(entry)? {
-        Ok(metric) => metric,
-        Err(nowhere) => return Ok(nowhere),
-    };
+    let metric = metric::of(entry, warnings)?;
     let access = access(entry);
     if access.https && !access.strict {
         warnings.push(Warning::new(
@@ -285,6 +293,7 @@ fn from_pods(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
     let port = set(entry.wire.port.as_ref()).and_then(source::parse_port);
     let path = set(entry.wire.path.as_ref());
     let source = PodSource {
+        inflight: metric::inflight_beside(&metric),
         metric,
         access,
         port: port.map_or(PortRule::Discover, PortRule::Fixed),
@@ -298,10 +307,16 @@ fn note_reading(entry: &Entry<'_>, metric: &Metric, warnings: &mut Vec<Warning>)
     let name = entry.metric;
     let own_name = metric.canonical.as_deref() == Some(name);
     let counter = metric.aliases.iter().all(|alias| alias.series_type == SeriesType::Counter);
-    if !own_name && (counter || (name.ends_with("_total") && metric.canonical.is_some())) {
+    let ends_like_one = name.ends_with("_total") && metric.canonical.is_some() && !metric.has_histogram();
+    if !own_name && (counter || ends_like_one) {
         warnings.push(Warning::new(
             &entry.path,
             format!("{name} is a counter; its rate per second is used, so the target is per second too"),
+        ));
+    } else if metric.canonical.is_none() && metric.has_histogram() {
+        warnings.push(Warning::new(
+            &entry.path,
+            format!("{name} is not in the catalogue: it is read as a histogram of exactly this name"),
         ));
     } else if metric.canonical.is_none() {
         warnings.push(Warning::new(

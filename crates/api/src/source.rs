@@ -36,9 +36,6 @@ pub enum Source {
     Endpoint(EndpointSource),
     /// Of the fleet, from a query.
     Prometheus(PrometheusSource),
-    /// This version cannot read it, for the reason given. The signal stays without a reading, so nothing is
-    /// lowered while it is asked for.
-    Unsupported(String),
 }
 
 /// A resource of pods that is measured by the cluster, added up over a pod's containers.
@@ -55,6 +52,8 @@ pub enum Resource {
 pub struct EndpointSource {
     /// What is read from it.
     pub metric: Metric,
+    /// What is read beside it to tell whether nothing happens: the requests under way. Of metrics that need events.
+    pub inflight: Option<Metric>,
     /// Which server.
     pub address: Address,
     /// Under which path; begins with a slash.
@@ -145,7 +144,7 @@ impl Source {
     /// How often it is read, and how long that counts.
     pub fn pace(&self) -> Pace {
         match self {
-            Self::Pod(_) | Self::Unsupported(_) => OF_PODS,
+            Self::Pod(_) => OF_PODS,
             Self::Endpoint(_) | Self::Prometheus(_) => OF_SERVERS,
             Self::Resource(_) | Self::Custom(_) | Self::External(_) => OF_APIS,
         }
@@ -174,7 +173,6 @@ impl fmt::Display for Source {
             Self::Prometheus(source) => {
                 write!(f, "{}{} {}", source.address, source.path.trim_end_matches('/'), source.query)
             }
-            Self::Unsupported(_) => f.write_str("nowhere"),
         }
     }
 }
@@ -184,6 +182,8 @@ impl fmt::Display for Source {
 pub struct PodSource {
     /// What is read from it.
     pub metric: Metric,
+    /// What is read beside it to tell whether nothing happens: the requests under way. Of metrics that need events.
+    pub inflight: Option<Metric>,
     /// How it is spoken to.
     pub access: Access,
     /// At which port.

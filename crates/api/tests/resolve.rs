@@ -380,24 +380,6 @@ fn sources_say_where_a_signal_is_read() {
 }
 
 #[test]
-fn what_cannot_be_read_yet_keeps_its_place_and_says_so() {
-    let check = |source: &str, kind: Kind, sentence: &str, warnings: usize| {
-        let spec = format!("scalingStrategy: KPA\ntargetValue: '20'\nmetricsSources:\n- {{{source}}}\n");
-        let resolved = resolve(&object(&[], &spec)).unwrap();
-        let [Source::Unsupported(found)] = &resolved.sources[..] else { panic!("{:?}", resolved.sources) };
-        assert!(found.contains(sentence), "{found:?} lacks {sentence:?}");
-        assert_eq!(resolved.policy.signals[0].kind, kind);
-        assert_eq!(resolved.warnings.len(), warnings, "{:?}", resolved.warnings);
-    };
-    check(
-        "metricSourceType: pod, port: '8000', path: /metrics, targetMetric: ttft, targetValue: '0.5'",
-        Kind::Latency,
-        "metric `ttft` is a histogram",
-        1,
-    );
-}
-
-#[test]
 fn what_stops_scaling_is_an_error() {
     let check = |spec: &str, expected: &[(&str, &str)]| {
         let errors = resolve(&object(&[], spec)).unwrap_err();

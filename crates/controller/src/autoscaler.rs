@@ -7,6 +7,7 @@ mod others;
 mod polling;
 mod readers;
 mod sources;
+mod values;
 mod writing;
 
 use std::cell::Cell;
@@ -57,6 +58,10 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Reasons of condition `AbleToScale`.
 pub(crate) const FAILED_GET_SCALE: &str = "FailedGetScale";
 pub(crate) const LOOKING_UP_TARGET: &str = "LookingUpTarget";
+
+/// Why a latency has no value though the pods answer.
+const UNFINISHED: &str =
+    " (the pods answer, but no request finished lately, and not every pod says that none is under way)";
 
 thread_local! {
     static DECIDING: Cell<bool> = const { Cell::new(false) };
@@ -390,8 +395,10 @@ impl Active {
 
     /// Why one of `signals` has no reading, or a silent pod with the reason, in brackets; nothing if none is known.
     pub(crate) fn silence(&self, signals: impl IntoIterator<Item = usize>) -> String {
-        let (mut elsewhere, mut of_pods) = (None, false);
+        let (mut elsewhere, mut of_pods, mut unfinished) = (None, false, false);
+        let seen = |signal| self.observation.as_ref().and_then(|seen| seen.signals.get(signal));
         for signal in signals {
+            unfinished |= seen(signal).is_some_and(|seen| seen.unfinished);
             of_pods |= matches!(self.resolved.sources.get(signal), Some(Source::Pod(_)) | None);
             elsewhere = elsewhere.or(self.sourcing.problem(signal));
         }
@@ -400,7 +407,8 @@ impl Active {
             member.entry.is_ready().then(|| format!(" (pod {}: {why})", member.entry.name()))
         };
         let pod = if of_pods { self.members.values().find_map(silent) } else { None };
-        elsewhere.map(|why| format!(" ({why})")).or(pod).unwrap_or_default()
+        let unfinished = unfinished.then(|| UNFINISHED.to_owned());
+        elsewhere.map(|why| format!(" ({why})")).or(pod).or(unfinished).unwrap_or_default()
     }
 
     /// Why signals that are read elsewhere have no reading, for whoever compares.
@@ -476,11 +484,7 @@ fn ready(pods: &[Pod]) -> Vec<PodUid> {
 
 /// What its author may not expect, in one line.
 pub(crate) fn warnings_of(resolved: &Resolved) -> Option<String> {
-    let unsupported = resolved.sources.iter().filter_map(|source| match source {
-        Source::Unsupported(why) => Some(why.clone()),
-        _ => None,
-    });
-    let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).chain(unsupported).collect();
+    let all: Vec<String> = resolved.warnings.iter().map(ToString::to_string).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 

@@ -193,6 +193,8 @@ mod tests {
             left_out: 0,
             newest_reading: newest.map(at),
             total: None,
+            idle: false,
+            unfinished: false,
             at_least: None,
             held: None,
             mean: None,

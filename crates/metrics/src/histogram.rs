@@ -11,6 +11,9 @@ use crate::catalogue::Statistic;
 /// Counts this close (relative) are the same but for rounding; Prometheus' `smallDeltaTolerance`.
 const SAME: f64 = 1e-12;
 
+/// The most bounds a histogram may have, so that no page can make one that is a burden. Engines have 10 to 30.
+pub const MOST_BOUNDS: usize = 512;
+
 /// Why two histograms cannot be compared or merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the buckets have other bounds")]
@@ -20,6 +23,7 @@ pub struct OtherBounds;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Histogram {
     /// Upper bound (inclusive, `le`) and cumulative count, in the order of the bounds; the last bound is infinite.
+    #[serde(with = "written")]
     buckets: Vec<(f64, f64)>,
     /// Sum of the observations, in the metric's unit; `None` where the page has none.
     sum: Option<f64>,
@@ -27,7 +31,8 @@ pub struct Histogram {
 
 impl Histogram {
     /// Takes buckets in any order. `None` if what they say is no histogram: a bound or count is NaN, a count is negative
-    /// or infinite, a bound comes twice, the infinite bound is missing, or there is no other one.
+    /// or infinite, a bound comes twice, the infinite bound is missing, there is no other one, or there are more than
+    /// [`MOST_BOUNDS`].
     pub fn new(buckets: impl IntoIterator<Item = (f64, f64)>, sum: Option<f64>) -> Option<Self> {
         let mut histogram = Self::default();
         histogram.refill(buckets, sum).then_some(histogram)
@@ -36,7 +41,7 @@ impl Histogram {
     /// Becomes what [`Histogram::new`] would give, with the buffer there is. Whether that is one; else it is empty.
     pub fn refill(&mut self, buckets: impl IntoIterator<Item = (f64, f64)>, sum: Option<f64>) -> bool {
         self.buckets.clear();
-        self.buckets.extend(buckets);
+        self.buckets.extend(buckets.into_iter().take(MOST_BOUNDS + 1));
         self.sum = sum.filter(|sum| sum.is_finite());
         let buckets = &mut self.buckets;
         let usable = |&(bound, count): &(f64, f64)| !bound.is_nan() && count.is_finite() && count >= 0.0;
@@ -44,11 +49,17 @@ impl Histogram {
         buckets.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
         let ends = buckets.len() > 1 && buckets.last().is_some_and(|(bound, _)| *bound == f64::INFINITY);
         let twice = buckets.windows(2).any(|pair| pair[0].0 == pair[1].0);
-        let whole = counts && ends && !twice;
+        let whole = counts && ends && !twice && buckets.len() <= MOST_BOUNDS;
         if !whole {
             buckets.clear();
         }
         whole
+    }
+
+    /// `whole` observations that make `part` together, and nothing known of how they are spread: two counters whose ratio
+    /// is meant. It has a mean and no quantiles.
+    pub fn of_ratio(part: f64, whole: f64) -> Self {
+        Self { buckets: vec![(f64::INFINITY, whole)], sum: Some(part) }
     }
 
     /// Upper bounds and cumulative counts, in the order of the bounds; the last bound is infinite.
@@ -83,7 +94,12 @@ impl Histogram {
     /// The quantile `q` (0 to 1), linear within its bucket, as `histogram_quantile` has it; `None` without observations,
     /// and where it is not finite.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let value = bucket_quantile(q, &mut self.buckets.clone()).quantile;
+        self.clone().spent_quantile(q)
+    }
+
+    /// The same in place: its counts are made monotonic for it.
+    fn spent_quantile(&mut self, q: f64) -> Option<f64> {
+        let value = bucket_quantile(q, &mut self.buckets).quantile;
         value.is_finite().then_some(value)
     }
 
@@ -111,7 +127,10 @@ impl Histogram {
     pub(crate) fn become_difference(&mut self, now: &Self, earlier: &Self) -> bool {
         let pairs = || now.buckets.iter().zip(&earlier.buckets);
         self.buckets.clear();
-        if pairs().any(|((_, now), (_, then))| now < then) {
+        // Without finite bounds it is a ratio, whose part only grows as well.
+        let part_fell =
+            now.buckets.len() == 1 && now.sum.zip(earlier.sum).is_some_and(|(now, then)| now < then);
+        if part_fell || pairs().any(|((_, now), (_, then))| now < then) {
             return false;
         }
         self.buckets.extend(pairs().map(|((bound, now), (_, then))| (*bound, now - then)));
@@ -122,7 +141,8 @@ impl Histogram {
     /// Adds what another one observed, as if one had seen both.
     pub fn merge(&mut self, other: &Self) -> Result<(), OtherBounds> {
         if self.buckets.is_empty() {
-            *self = other.clone();
+            self.buckets.clone_from(&other.buckets);
+            self.sum = other.sum;
             return Ok(());
         }
         self.same_bounds(other)?;
@@ -136,16 +156,29 @@ impl Histogram {
     /// Adds what one with whatever bounds observed: engines differ in theirs. The result has the bounds of both. At a bound
     /// that one of them lacks its count is interpolated, linearly within the bucket as for a quantile; what it observed
     /// beyond its last finite bound counts as beyond all of them.
+    /// With more than [`MOST_BOUNDS`] in all, those of this one count.
     pub fn merge_any(&mut self, other: &Self) {
+        self.merge_by(other, &mut Vec::new());
+    }
+
+    /// The same, by way of a buffer.
+    fn merge_by(&mut self, other: &Self, merged: &mut Vec<(f64, f64)>) {
         if self.merge(other).is_ok() || other.buckets.is_empty() {
             return;
         }
         let bounds = self.buckets.iter().chain(&other.buckets).map(|(bound, _)| *bound);
-        let mut merged: Vec<_> =
-            bounds.map(|bound| (bound, self.count_up_to(bound) + other.count_up_to(bound))).collect();
+        merged.clear();
+        merged.extend(bounds.map(|bound| (bound, 0.0)));
         merged.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
         merged.dedup_by(|a, b| a.0 == b.0);
-        self.buckets = merged;
+        if merged.len() > MOST_BOUNDS {
+            merged.clear();
+            merged.extend(self.buckets.iter().map(|(bound, _)| (*bound, 0.0)));
+        }
+        for (bound, count) in merged.iter_mut() {
+            *count = self.count_up_to(*bound) + other.count_up_to(*bound);
+        }
+        std::mem::swap(&mut self.buckets, merged);
         self.sum = self.sum.zip(other.sum).map(|(sum, more)| sum + more);
     }
 
@@ -163,6 +196,59 @@ impl Histogram {
         } else {
             below + (count - below) * ((bound - start) / (end - start)).max(0.0)
         }
+    }
+}
+
+/// Histograms of several pods, merged in buffers that are used again: merging the same pods once more allocates nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Merged {
+    histogram: Histogram,
+    buffer: Vec<(f64, f64)>,
+}
+
+impl Merged {
+    /// Begins anew, with nothing.
+    pub fn clear(&mut self) {
+        self.histogram.buckets.clear();
+        self.histogram.sum = None;
+    }
+
+    /// Adds what a pod observed, whatever its bounds; see [`Histogram::merge_any`].
+    pub fn add(&mut self, pod: &Histogram) {
+        self.histogram.merge_by(pod, &mut self.buffer);
+    }
+
+    /// Number of observations so far.
+    pub fn count(&self) -> f64 {
+        self.histogram.count()
+    }
+
+    /// What all of it is summed up as; `None` without observations. Nothing can be added afterwards.
+    pub fn statistic(&mut self, statistic: Statistic) -> Option<f64> {
+        match statistic {
+            Statistic::Mean => self.histogram.mean(),
+            Statistic::Quantile(q) => self.histogram.spent_quantile(q),
+        }
+    }
+}
+
+/// Buckets as they are stored: JSON has no infinity, so the last bound is left out.
+mod written {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type Buckets = Vec<(f64, f64)>;
+
+    pub(super) fn serialize<S: Serializer>(buckets: &Buckets, serializer: S) -> Result<S::Ok, S::Error> {
+        let finite = |bound: f64| Some(bound).filter(|bound| bound.is_finite());
+        let written: Vec<(Option<f64>, f64)> =
+            buckets.iter().map(|(bound, count)| (finite(*bound), *count)).collect();
+        written.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Buckets, D::Error> {
+        let written = Vec::<(Option<f64>, f64)>::deserialize(deserializer)?;
+        let infinite = |bound: Option<f64>| bound.unwrap_or(f64::INFINITY);
+        Ok(written.into_iter().map(|(bound, count)| (infinite(bound), count)).collect())
     }
 }
 
@@ -320,6 +406,55 @@ mod tests {
         assert_eq!(none, one);
         none.merge_any(&Histogram::default());
         assert_eq!(none, one);
+    }
+
+    #[test]
+    fn a_ratio_has_a_mean_and_no_quantile() {
+        let (then, now) = (Histogram::of_ratio(20.0, 100.0), Histogram::of_ratio(23.0, 106.0));
+        let since = now.since(&then).unwrap().unwrap();
+        assert_eq!((since.count(), since.mean(), since.quantile(0.5)), (6.0, Some(0.5), None));
+        assert_eq!(now.since(&now).unwrap().unwrap().mean(), None, "nothing was counted");
+        assert_eq!(Histogram::of_ratio(19.0, 106.0).since(&then), Ok(None), "a restart");
+    }
+
+    #[test]
+    fn it_is_stored_with_its_last_bound() {
+        let stored = histogram([1.0, 2.0, 3.0], 4.5);
+        let text = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), stored, "{text}");
+    }
+
+    #[test]
+    fn merging_the_same_pods_again_allocates_nothing() {
+        let pods = [[1.0, 2.0, 4.0], [0.5, 2.0, 8.0], [1.0, 3.0, 5.0]].map(|bounds| {
+            let buckets = bounds.into_iter().zip([1.0, 2.0, 3.0]);
+            Histogram::new(buckets.chain([(f64::INFINITY, 4.0)]), Some(9.0)).unwrap()
+        });
+        let mut merged = Merged::default();
+        let mut rounds = (0..20).map(|_| {
+            merged.clear();
+            for pod in &pods {
+                merged.add(pod);
+            }
+            assert_eq!((merged.count(), merged.statistic(Statistic::Mean)), (12.0, Some(2.25)));
+            assert!(merged.statistic(Statistic::Quantile(0.5)).is_some());
+            merged.histogram.buckets.capacity() + merged.buffer.capacity()
+        });
+        // The two buffers change places: after a few rounds both are large enough.
+        let warm = rounds.by_ref().take(4).last();
+        assert!(rounds.all(|room| Some(room) == warm));
+    }
+
+    #[test]
+    fn bounds_are_limited() {
+        let of = |bounds: usize| {
+            let finite = (1..bounds).map(|bound| (bound as f64, 1.0));
+            Histogram::new(finite.chain([(f64::INFINITY, 1.0)]), None)
+        };
+        assert_eq!(of(MOST_BOUNDS + 1), None);
+        let mut most = of(MOST_BOUNDS).unwrap();
+        most.merge_any(&Histogram::new([(0.5, 3.0), (f64::INFINITY, 3.0)], None).unwrap());
+        assert_eq!((most.buckets().len(), most.buckets()[0], most.count()), (MOST_BOUNDS, (1.0, 4.0), 4.0));
     }
 
     #[test]

@@ -22,11 +22,9 @@ pub mod selector;
 pub mod suggest;
 pub mod window;
 
-pub use catalogue::{
-    Aggregation, Alias, Catalogue, Detected, Engine, Kind, Metric, Resolution, ResolveError, Statistic,
-};
+pub use catalogue::{Aggregation, Alias, Catalogue, Detected, Engine, Kind, Metric, Resolution, Statistic};
 pub use exposition::{Format, PageError};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Merged};
 pub use rate::{CounterRate, CounterRatio, Meter, RATE_SPAN};
 pub use reading::{Reading, Readings, Sample, Wanted};
 pub use selector::{Selector, SelectorError};

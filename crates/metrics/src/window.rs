@@ -117,6 +117,13 @@ impl HistogramWindow {
         }
     }
 
+    /// What was observed within the window before `now`; `None` if nothing of it is known. Without observations its counts
+    /// are 0: nothing happened.
+    pub fn observed(&self, now: Duration) -> Option<Histogram> {
+        let mut observed = Histogram::default();
+        self.add_to(&mut observed, now).map(|_| observed)
+    }
+
     /// Adds what was observed within the window before `now` to the fleet's histogram, and tells how much of the window
     /// that covers. `None`, and nothing added, if nothing of it is known. Known but without observations, `fleet` gets
     /// counts of 0: nothing happened.

@@ -9,7 +9,7 @@ use windlass_metrics::{Catalogue, Format, Histogram, HistogramWindow, Meter, Rea
 /// Reads one page after the other, at these milliseconds, as one pod's. A histogram is what it is summed up as over the
 /// last minute.
 fn check(name: &str, steps: &[(u64, &str, Option<f64>)]) {
-    let metric = Catalogue::builtin().lookup(name).unwrap();
+    let metric = Catalogue::builtin().resolve(name).unwrap();
     let wanted = Wanted::new(std::slice::from_ref(&metric));
     let (mut meter, mut window) = (Meter::default(), HistogramWindow::new(Duration::from_mins(1)));
     let mut readings = Readings::default();

@@ -43,7 +43,7 @@ fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
 fn metrics() -> Vec<Metric> {
     let names =
         ["inflight", "kv_util", "ttft", "kv_tokens", "m", "n_total", "vllm:x", "m{a!=\"b\",le=~\"\"}"];
-    names.iter().map(|name| Catalogue::builtin().lookup(name).unwrap()).collect()
+    names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect()
 }
 
 /// Every way to read a page; none may panic, and none may give a reading from a page it refuses.
@@ -340,7 +340,7 @@ proptest! {
         if let Ok(selector) = text.parse::<Selector>() {
             prop_assert_eq!(selector.to_string().parse::<Selector>(), Ok(selector));
         }
-        if let Ok(metric) = Catalogue::builtin().lookup(&text) {
+        if let Ok(metric) = Catalogue::builtin().resolve(&text) {
             let mut readings = Readings::default();
             let wanted = Wanted::new(&[metric]);
             _ = wanted.read(b"m{a=\"b\"} 1\nvllm:x{le=\"1\"} 2\n", Format::Text, &mut readings);
@@ -362,7 +362,7 @@ proptest! {
              unit = 's'\naggregation = 'sum'\nalias = [{ engine = 'e', type = 'histogram', add = ['h'] }]",
         )
         .unwrap();
-        let metrics = ["m", "time"].map(|name| catalogue.lookup(&format!("{name}{braces}")).unwrap());
+        let metrics = ["m", "time"].map(|name| catalogue.resolve(&format!("{name}{braces}")).unwrap());
         let mut readings = Readings::default();
         Wanted::new(&metrics).read(text.as_bytes(), Format::Text, &mut readings).unwrap();
         let sample = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.sample.clone());

@@ -50,6 +50,8 @@ pub enum Basis {
         /// Mean of the least total over 10 s, in the metric's unit.
         mean: f64,
     },
+    /// Nothing happens of what would have a value, and no request is under way: the fewest replicas.
+    Idle,
     /// APA: the ratio left the tolerance band.
     Ratio {
         /// Total ÷ (replicas × target).

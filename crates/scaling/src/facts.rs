@@ -1,8 +1,9 @@
 //! What the caller knows: pods and their states, and the newest reading of each.
 
 use serde::{Deserialize, Serialize};
+use windlass_metrics::Histogram;
 
-use crate::Instant;
+use crate::{Instant, MAX_SIGNALS};
 
 /// Identity of a pod; a re-created pod has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,11 +145,25 @@ impl Facts {
     }
 }
 
+/// What the value of a reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Told {
+    /// The metric's own, in its unit.
+    #[default]
+    Value,
+    /// How many events there were within the metric's window, of which [`Readings::histogram`] has the values, in the
+    /// metric's unit. 0 says that nothing happened: there is no value then.
+    Events,
+}
+
 /// One value of one metric, from one pod or of the whole fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// In the metric's unit: finite and not negative.
+    /// Finite and not negative.
     pub value: f64,
+    /// What the value is.
+    #[serde(default)]
+    pub told: Told,
     /// When it was taken: the value is at least as new. The caller says when it was asked for.
     pub received: Instant,
     /// Where what it tells of begins: for a rate the reading before it, else `received`.
@@ -160,10 +175,19 @@ pub struct Reading {
 pub struct Readings {
     /// Ordered by pod, then signal; the fleet's come first.
     newest: Vec<(Key, Reading)>,
+    /// What was observed, of readings that tell of events; in the same order.
+    #[serde(default)]
+    histograms: Vec<(Key, Histogram)>,
 }
 
 /// The pod, none for the fleet, and the signal.
 type Key = (Option<PodUid>, u8);
+
+/// Under which number the requests under way (running and waiting) are kept that were read along with a signal. They are no
+/// signal: of one whose values need events they tell whether nothing happens because nothing is asked for.
+pub const fn inflight_beside(signal: u8) -> u8 {
+    signal + MAX_SIGNALS as u8
+}
 
 impl Readings {
     /// Keeps the newest reading of a signal from a pod, as [`Self::record_over`] does, of a value that tells of one instant.
@@ -181,12 +205,40 @@ impl Readings {
         since: Instant,
         received: Instant,
     ) -> bool {
-        self.keep((Some(pod), signal), Reading { value, received, since })
+        self.keep((Some(pod), signal), Reading { value, told: Told::Value, received, since })
     }
 
     /// Keeps the newest reading of a signal of the whole fleet, as [`Self::record_over`] does.
     pub fn record_fleet(&mut self, signal: u8, value: f64, since: Instant, received: Instant) -> bool {
-        self.keep((None, signal), Reading { value, received, since })
+        self.keep((None, signal), Reading { value, told: Told::Value, received, since })
+    }
+
+    /// Keeps the newest reading of a signal that tells of events, from a pod or (`None`) of the whole fleet: what was observed
+    /// within the metric's window, in the metric's unit; an empty histogram if nothing was. New in it is what was observed
+    /// from `since` to `received`.
+    pub fn record_events(
+        &mut self,
+        pod: Option<PodUid>,
+        signal: u8,
+        observed: Histogram,
+        since: Instant,
+        received: Instant,
+    ) -> bool {
+        let key = (pod, signal);
+        let value = observed.count();
+        match self.histograms.binary_search_by_key(&key, |(key, _)| *key) {
+            Ok(at) => self.histograms[at].1 = observed,
+            Err(at) => self.histograms.insert(at, (key, observed)),
+        }
+        self.keep(key, Reading { value, told: Told::Events, received, since })
+    }
+
+    /// What the newest reading of a signal tells of, from a pod or (`None`) of the whole fleet; `None` if that is a value.
+    pub fn histogram(&self, pod: Option<PodUid>, signal: u8) -> Option<&Histogram> {
+        let key = (pod, signal);
+        self.find(key).filter(|reading| reading.told == Told::Events)?;
+        let at = self.histograms.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        Some(&self.histograms[at].1)
     }
 
     fn keep(&mut self, key: Key, reading: Reading) -> bool {
@@ -218,6 +270,7 @@ impl Readings {
     /// Forgets the pods that `lives` denies.
     pub fn retain(&mut self, mut lives: impl FnMut(PodUid) -> bool) {
         self.newest.retain(|((pod, _), _)| pod.is_none_or(&mut lives));
+        self.histograms.retain(|((pod, _), _)| pod.is_none_or(&mut lives));
     }
 }
 
@@ -234,9 +287,30 @@ mod tests {
         }
         assert_eq!(
             readings.get(PodUid(1), 0),
-            Some(Reading { value: 7.0, received: Instant::ZERO, since: Instant::ZERO })
+            Some(Reading { value: 7.0, told: Told::Value, received: Instant::ZERO, since: Instant::ZERO })
         );
         readings.retain(|_| false);
         assert_eq!(readings.get(PodUid(1), 0), None);
+    }
+
+    #[test]
+    fn events_and_values_take_each_others_place() {
+        let observed = |count| Histogram::new([(1.0, count), (f64::INFINITY, count)], None).unwrap();
+        let mut readings = Readings::default();
+        let (pod, at) = (PodUid(1), Instant::ZERO);
+        readings.record_events(Some(pod), 3, observed(4.0), at, at);
+        readings.record_events(None, 3, observed(5.0), at, at);
+        assert_eq!(
+            readings.get(pod, 3).map(|reading| (reading.value, reading.told)),
+            Some((4.0, Told::Events))
+        );
+        assert_eq!(readings.histogram(Some(pod), 3).map(Histogram::count), Some(4.0));
+        readings.record(pod, 3, 7.0, at);
+        assert_eq!(readings.histogram(Some(pod), 3), None);
+        readings.record_events(Some(pod), 3, Histogram::default(), at, at);
+        assert_eq!(readings.histogram(Some(pod), 3), Some(&Histogram::default()));
+        readings.retain(|_| false);
+        assert_eq!(readings.histogram(Some(pod), 3), None);
+        assert_eq!(readings.histogram(None, 3).map(Histogram::count), Some(5.0));
     }
 }

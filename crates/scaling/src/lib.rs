@@ -29,6 +29,7 @@ pub mod attention;
 mod capacity;
 mod decide;
 mod decision;
+mod events;
 mod facts;
 mod instant;
 pub mod invariants;
@@ -43,7 +44,7 @@ mod window;
 pub use capacity::Capacity;
 pub use decide::{RESPECT, decide};
 pub use decision::{Basis, Decision, LoweringOff, Proposal, Reason, Stage, Step};
-pub use facts::{Facts, Pod, PodState, PodUid, Reading, Readings, SetByHand};
+pub use facts::{Facts, Pod, PodState, PodUid, Reading, Readings, SetByHand, Told, inflight_beside};
 pub use instant::Instant;
 pub use memory::Memory;
 pub use numbers::significant;
@@ -53,5 +54,6 @@ pub use policy::{
     Strategy,
 };
 pub use starts::Starts;
+pub use windlass_metrics::Statistic;
 pub use windlass_metrics::catalogue::Kind;
 pub use window::{MeanWindow, SlidingExtreme};

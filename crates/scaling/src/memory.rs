@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::decide::{Manual, Probe};
+use crate::events::Merging;
 use crate::starts::StartMemory;
 use crate::window::{MeanWindow, SlidingExtreme};
 use crate::{Instant, Policy, SignalPolicy, Strategy, kpa, significant};
@@ -37,6 +38,9 @@ pub struct Memory {
     /// minReplicas when `spec.replicas` was first seen at 0.
     pub(crate) min_at_zero: Option<u32>,
     pub(crate) manual: Manual,
+    /// Where pods' histograms are merged.
+    #[serde(skip)]
+    pub(crate) merging: Merging,
 }
 
 /// What is remembered of one signal.
@@ -47,8 +51,11 @@ pub(crate) struct SignalMemory {
     /// The stable window of KPA, the window of APA.
     pub(crate) window: MeanWindow,
     pub(crate) panic_window: Option<MeanWindow>,
-    /// The last round: instant and total.
+    /// The last round: instant and total; 0 if it was idle.
     last_round: Option<(Instant, f64)>,
+    /// The last round found that nothing happens.
+    #[serde(default)]
+    idle: bool,
     /// The latest rounds: instant and total as the windows have it, oldest first.
     pub(crate) rounds: VecDeque<(Instant, f64)>,
     /// When the signal was first looked at: nobody could be heard before.
@@ -81,6 +88,7 @@ impl Memory {
             lowered_at: None,
             min_at_zero: None,
             manual: Manual::default(),
+            merging: Merging::default(),
         };
         memory.adapt(policy);
         memory
@@ -143,6 +151,7 @@ impl SignalMemory {
             window: MeanWindow::new(std::time::Duration::from_mins(1)),
             panic_window: None,
             last_round: None,
+            idle: false,
             rounds: VecDeque::with_capacity(RECENT_ROUNDS),
             observed_since: None,
             unbroken_since: None,
@@ -156,6 +165,11 @@ impl SignalMemory {
 
     pub(crate) fn last_round(&self) -> Option<(Instant, f64)> {
         self.last_round
+    }
+
+    /// The last round found that nothing happens.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// Notes what the total is at least while there is no round, and gives its mean once that has lasted.
@@ -172,8 +186,8 @@ impl SignalMemory {
         if now - since < AT_LEAST_SPAN { None } else { self.at_least.mean(now) }
     }
 
-    /// Notes a round's total; a backlog that is held enters the windows at that value. `gap` after the last round ends the unbroken stretch.
-    pub(crate) fn record_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
+    /// Notes that a round is complete. `gap` after the last one ends the unbroken stretch.
+    fn note_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
         match self.last_round() {
             None => self.unbroken_since = Some(at),
             Some((last, _)) if at - last > gap => {
@@ -183,6 +197,20 @@ impl SignalMemory {
             Some(_) => {}
         }
         self.last_round = Some((at, total));
+    }
+
+    /// Notes a round in which nothing happened: there is no value, and the windows keep what they have. See
+    /// [`Self::record_round`].
+    pub(crate) fn record_idle(&mut self, at: Instant, gap: std::time::Duration) {
+        self.note_round(at, 0.0, gap);
+        self.idle = true;
+    }
+
+    /// Notes a round's total; a backlog that is held enters the windows at that value. `gap` after the last round ends the
+    /// unbroken stretch.
+    pub(crate) fn record_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
+        self.note_round(at, total, gap);
+        self.idle = false;
         let total = self.held.map_or(total, |(_, held)| total.min(held));
         if self.rounds.len() == RECENT_ROUNDS {
             self.rounds.pop_front();

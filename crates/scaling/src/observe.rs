@@ -11,7 +11,7 @@ use crate::numbers::replicas_for;
 use crate::window::MeanWindow;
 use crate::{
     Capacity, Facts, Instant, Kind, MAX_SIGNALS, Memory, Pace, PodState, Policy, Reading, Readings, Scope,
-    SetByHand, SignalPolicy, Starts, significant,
+    SetByHand, SignalPolicy, Starts, Told, significant,
 };
 
 /// A pod silent for longer than this while others report is left out, and named.
@@ -52,13 +52,20 @@ pub struct SignalObservation {
     pub left_out: u32,
     /// When the newest reading of any pod was received.
     pub newest_reading: Option<Instant>,
-    /// The total of the last round, while it stands.
+    /// The total of the last round, while it stands; none if that was idle.
     pub total: Option<f64>,
+    /// Nothing happened within the metric's window on any pod, and no request is under way: there is no value, and no need.
+    #[serde(default)]
+    pub idle: bool,
     /// Without a round for long, because the ready pods change faster than they are read: what the total was at least, on
     /// average over 10 s. May raise, never lower.
     pub at_least: Option<f64>,
     /// A backlog whose growth is explained by pods that are starting: the value at which it enters the windows.
     pub held: Option<f64>,
+    /// Ready pods answer, but nothing happened within the metric's window of what would have a value, and not every one of them
+    /// says that no request is under way: there is no reading.
+    #[serde(default)]
+    pub unfinished: bool,
     /// Mean over the stable window (KPA) or the window (APA).
     pub mean: Option<f64>,
     /// Mean over the panic window (KPA only).
@@ -116,6 +123,7 @@ pub fn observe(
     now: Instant,
 ) -> Observation {
     let starts = memory.starts.look(facts, now);
+    let merging = &mut memory.merging;
     let signals = policy.signals.iter().zip(&mut memory.signals).zip(0..);
     Observation {
         spec_replicas: facts.spec_replicas,
@@ -127,7 +135,7 @@ pub fn observe(
             .take(MAX_SIGNALS)
             .map(|((signal, memory), index)| {
                 let since = *memory.observed_since.get_or_insert(now);
-                let tally = match signal.scope {
+                let mut tally = match signal.scope {
                     Scope::Pod => Tally::of(signal, facts, |pod| readings.get(pod, index), since, now),
                     Scope::Fleet => Tally::of_fleet(signal, (1, 1.0), readings.fleet(index), since, now),
                     Scope::PodMean => {
@@ -137,6 +145,7 @@ pub fn observe(
                         Tally::of_fleet(signal, (facts.ready(), weight), readings.fleet(index), since, now)
                     }
                 };
+                tally.settle(signal, facts, (readings, index), merging, now);
                 hold_backlog(signal, facts.spec_replicas, &starts, memory, now);
                 observe_signal(signal, policy, facts, &tally, memory, now)
             })
@@ -146,21 +155,31 @@ pub fn observe(
 
 /// The readings of one signal, counted.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     ready: u32,
-    fresh: u32,
-    fresh_sum: f64,
+    pub(crate) fresh: u32,
+    pub(crate) fresh_sum: f64,
+    /// Those of the fresh pods that tell of events. What they make together is added by [`Tally::settle`].
+    pub(crate) of_events: u32,
+    /// Each of them that was ready for the whole fresh span.
+    pub(crate) steady_of_events: u32,
+    /// How much of a pod's value counts.
+    pub(crate) weight: f64,
+    /// Nothing happens, and nothing is asked for.
+    pub(crate) idle: bool,
+    /// Nothing happened, and it is not known that nothing is asked for.
+    pub(crate) unfinished: bool,
     /// Ready pods that may still answer in time.
     pending: u32,
-    silent: u32,
+    pub(crate) silent: u32,
     silent_sum: f64,
     left_out: u32,
     /// Sum over the pods that were ready for the whole fresh span.
-    steady_sum: f64,
-    oldest_fresh: Option<Instant>,
+    pub(crate) steady_sum: f64,
+    pub(crate) oldest_fresh: Option<Instant>,
     /// The earliest that a fresh reading tells of.
     tells_since: Option<Instant>,
-    newest: Option<Instant>,
+    pub(crate) newest: Option<Instant>,
 }
 
 impl Tally {
@@ -177,8 +196,13 @@ impl Tally {
         let target = signal.target * part;
         // A load adds up over the pods of a replica; a replica's utilisation or latency is their mean.
         let weight = if signal.kind == Kind::Additive { 1.0 } else { part };
-        let reading = |pod| reading(pod).map(|reading| Reading { value: reading.value * weight, ..reading });
-        let mut tally = Self::default();
+        let reading = |pod| {
+            let reading = reading(pod)?;
+            // What events make is known only of all pods together.
+            let value = if reading.told == Told::Events { 0.0 } else { reading.value * weight };
+            Some(Reading { value, ..reading })
+        };
+        let mut tally = Self { weight, ..Self::default() };
         for pod in facts.pods() {
             let newest = reading(pod.uid);
             match pod.state {
@@ -186,10 +210,8 @@ impl Tally {
                     tally.newest = tally.newest.max(newest.map(|reading| reading.received));
                     match newest {
                         Some(reading) if now - reading.received <= fresh_span => {
-                            tally.add_fresh(reading);
-                            if now - since > fresh_span && reading.since > facts.spec_changed_at {
-                                tally.steady_sum += reading.value;
-                            }
+                            let steady = now - since > fresh_span && reading.since > facts.spec_changed_at;
+                            tally.add_fresh(reading, steady);
                         }
                         newest => {
                             let able = since.max(observed_since);
@@ -218,14 +240,18 @@ impl Tally {
         observed_since: Instant,
         now: Instant,
     ) -> Self {
-        let mut tally =
-            Self { ready: pods, newest: newest.map(|reading| reading.received), ..Self::default() };
+        let newest_reading = newest.map(|reading| reading.received);
+        let mut tally = Self { ready: pods, newest: newest_reading, weight, ..Self::default() };
         if pods == 0 {
             return tally;
         }
         if let Some(reading) = newest.filter(|reading| now - reading.received <= signal.pace.fresh_span) {
             tally.fresh = pods;
-            tally.fresh_sum = reading.value * f64::from(pods) * weight;
+            if reading.told == Told::Events {
+                tally.of_events = pods;
+            } else {
+                tally.fresh_sum = reading.value * f64::from(pods) * weight;
+            }
             tally.oldest_fresh = Some(reading.received);
             tally.tells_since = Some(reading.since);
         } else {
@@ -236,10 +262,15 @@ impl Tally {
         tally
     }
 
-    fn add_fresh(&mut self, reading: Reading) {
+    fn add_fresh(&mut self, reading: Reading, steady: bool) {
         self.ready += 1;
         self.fresh += 1;
         self.fresh_sum += reading.value;
+        self.steady_sum += if steady { reading.value } else { 0.0 };
+        if reading.told == Told::Events {
+            self.of_events += 1;
+            self.steady_of_events += u32::from(steady);
+        }
         self.oldest_fresh = Some(self.oldest_fresh.map_or(reading.received, |t| t.min(reading.received)));
         self.tells_since = Some(self.tells_since.map_or(reading.since, |t| t.min(reading.since)));
     }
@@ -301,10 +332,16 @@ fn observe_signal(
     if tally.is_round_after(before, changed_at) {
         // A pod that falls silent is known to be so only a fresh span later: that is not yet a gap.
         let gap = fresh_span + interval;
-        memory.record_round(tally.newest.unwrap_or(now), tally.total(), gap);
+        let at = tally.newest.unwrap_or(now);
+        if tally.idle {
+            memory.record_idle(at, gap);
+        } else {
+            memory.record_round(at, tally.total(), gap);
+        }
     }
     let last_round = memory.last_round().map(|(at, _)| at);
     let standing = memory.last_round().filter(|(at, _)| now - *at <= fresh_span);
+    let idle = standing.is_some() && memory.is_idle();
     let health = match standing {
         _ if tally.ready == 0 => Health::NoReadyPods,
         _ if tally.fresh == 0 => Health::Blind,
@@ -319,19 +356,25 @@ fn observe_signal(
         AfterGap::Over | AfterGap::TooShort => value,
     };
     let surge_since = now.saturating_sub(fresh_span.mul_f64(SURGE_WITHIN));
-    let mean_of = |window: &MeanWindow| standing.and_then(|(at, _)| window.mean(at)).map(believed);
+    // While nothing happens there is no value: what the windows keep is for when something does.
+    let valued = standing.filter(|_| !idle);
+    let mean_of = |window: &MeanWindow| valued.and_then(|(at, _)| window.mean(at)).map(believed);
+    let surge = || valued.and_then(|_| least_held(memory, surge_since)).map(believed);
     SignalObservation {
         health,
         ready: tally.ready,
         fresh: tally.fresh,
         silent: tally.silent,
         left_out: if tally.fresh > 0 { tally.left_out } else { 0 },
-        newest_reading: tally.newest,
-        total: standing.map(|(_, total)| total),
+        // Pages that came and told nothing are no readings.
+        newest_reading: tally.newest.or(last_round),
+        total: valued.map(|(_, total)| total),
+        idle,
+        unfinished: tally.unfinished,
         // Windows end at the round that stands: between two rounds nothing changes, whatever the tick.
         mean: mean_of(&memory.window),
         panic_mean: memory.panic_window.as_ref().and_then(mean_of),
-        surge: memory.panic_window.as_ref().and_then(|_| least_held(memory, surge_since)).map(believed),
+        surge: memory.panic_window.as_ref().and_then(|_| surge()),
         held: standing.filter(|(_, total)| *total > backlog).map(|_| backlog),
         at_least: memory.note_at_least(at_least, now).map(|value| value.min(backlog)),
         last_round,

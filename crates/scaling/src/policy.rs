@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use windlass_metrics::Statistic;
 use windlass_metrics::catalogue::Kind;
 
 use crate::Instant;
@@ -108,6 +109,9 @@ pub struct SignalPolicy {
     pub target: f64,
     /// Queues up without bound while capacity is missing: its growth while pods start says nothing new.
     pub backlog: bool,
+    /// What observations are summed up as, those of all pods together; of a metric that is not read from histograms: none.
+    #[serde(default)]
+    pub statistic: Option<Statistic>,
     /// What one reading stands for.
     #[serde(default)]
     pub scope: Scope,
@@ -125,6 +129,7 @@ impl SignalPolicy {
             kind,
             target,
             backlog: false,
+            statistic: None,
             scope: Scope::Pod,
             pace: Pace::default(),
         }

@@ -24,7 +24,7 @@ pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
 pub use http1::Faulty;
-pub use meters::Value;
+pub use meters::{Observed, Value, WINDOW};
 pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;
 pub use schedule::{Pacemaker, Schedule};

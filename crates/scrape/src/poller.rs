@@ -115,7 +115,7 @@ impl PolledPod {
             filtering: Filtering::new(chance(&endpoint.host)),
             endpoint,
             deadline: deadline(interval),
-            meters: Meters::new(wanted.len()),
+            meters: Meters::new(&wanted),
             wanted,
             client: Client::default(),
             missing: None,
@@ -220,14 +220,15 @@ impl PolledPod {
 
     /// Why not all metrics have a reading, as it was found at most `again` polls ago.
     fn look_for_missing(&mut self, readings: &[Option<Reading>], page: &[u8], again: u32) -> Option<String> {
-        if readings.iter().all(Option::is_some) {
+        let required = readings.iter().take(self.wanted.required());
+        if required.clone().all(Option::is_some) {
             self.missing = None;
             return None;
         }
         match &mut self.missing {
             Some((_, ago)) if *ago < again => *ago += 1,
             missing => {
-                let lacking = readings.iter().enumerate().filter(|(_, reading)| reading.is_none());
+                let lacking = required.enumerate().filter(|(_, reading)| reading.is_none());
                 let sentences: Vec<String> =
                     lacking.filter_map(|(at, _)| self.wanted.missing(page, at)).collect();
                 *missing = Some((sentences.join("; "), 0));

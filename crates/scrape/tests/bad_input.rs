@@ -112,7 +112,7 @@ fn with_encoding(encoding: &str, body: &[u8]) -> Vec<u8> {
 fn shown(outcome: &Outcome) -> String {
     match &outcome.values {
         Ok(values) => {
-            format!("{:?}", values.iter().map(|value| value.map(|value| value.value)).collect::<Vec<_>>())
+            format!("{:?}", values.iter().map(|value| value.as_ref()?.number()).collect::<Vec<_>>())
         }
         Err(error) => format!("{}: {error}", error.class()),
     }

@@ -106,7 +106,7 @@ async fn check(script: &[(Engine, bool)]) {
         *engine.lock() = state.clone();
         let outcome = pod.poll().await;
         let values: Vec<Option<f64>> =
-            outcome.values.unwrap().iter().map(|value| value.map(|value| value.value)).collect();
+            outcome.values.unwrap().iter().map(|value| value.as_ref()?.number()).collect();
         let kv: f64 =
             state.page.split_once("perc{m=\"a\"} ").unwrap().1.split('\n').next().unwrap().parse().unwrap();
         assert_eq!(values, [Some(3.0), Some(kv)], "poll {at}");

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_metrics::{Catalogue, Format, Histogram, Metric, Reading, Readings, Sample, Wanted};
-use windlass_scrape::{Endpoint, PolledPod};
+use windlass_metrics::{Catalogue, Format, Histogram, Metric, RATE_SPAN, Reading, Readings, Sample, Wanted};
+use windlass_scrape::{Endpoint, Outcome, PolledPod, Value};
 
 /// How the two formats are asked for. Without `escaping` the second one has other names: see
 /// [`openmetrics_has_the_names_only_if_they_are_asked_for`].
@@ -132,7 +132,7 @@ impl Drop for Exporter {
 }
 
 fn metrics() -> Vec<Metric> {
-    METRICS.iter().map(|name| Catalogue::builtin().lookup(name).unwrap()).collect()
+    METRICS.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect()
 }
 
 fn read(wanted: &Wanted, page: &[u8], format: Format) -> Vec<Option<Reading>> {
@@ -263,6 +263,7 @@ fn a_page_of_two_processes_is_read_in_full_and_is_empty_by_name() {
     }
 }
 
+/// One process answers by name what it answers in full; several answer nothing by name, and are asked for everything.
 #[tokio::test]
 async fn a_polled_exporter_gives_values_and_rates_over_one_connection() {
     for processes in [1, 2] {
@@ -271,18 +272,22 @@ async fn a_polled_exporter_gives_values_and_rates_over_one_connection() {
         let wanted = Arc::new(Wanted::new(&metrics()));
         let mut pod =
             PolledPod::new(Endpoint::http(exporter.address, "/metrics"), Duration::from_secs(10), wanted);
-        let first = pod.poll().await.values.unwrap();
-        let more = r#"{"gauges": {"num_requests_running": {"llama2-70b": 9}}, "counters": {"prompt_tokens": {"llama2-70b": 500}}}"#;
-        exporter.set(more);
-        let second = pod.poll().await.values.unwrap();
         let at = |name: &str| METRICS.iter().position(|metric| *metric == name).unwrap();
-        let value =
-            |values: &[Option<windlass_scrape::Value>], name| values[at(name)].map(|value| value.value);
+        let value = |outcome: &Outcome, name| {
+            outcome.values.as_ref().unwrap()[at(name)].as_ref().and_then(Value::number)
+        };
+        let first = pod.poll().await;
         assert_eq!(value(&first, "running"), Some(12.0));
         assert_eq!(value(&first, "prompt_tokens_rate"), None, "one count is no rate");
+        tokio::time::sleep(RATE_SPAN).await;
+        let more = r#"{"gauges": {"num_requests_running": {"llama2-70b": 9}}, "counters": {"prompt_tokens": {"llama2-70b": 500}}}"#;
+        exporter.set(more);
+        let second = pod.poll().await;
+        assert_eq!(second.filtered, processes == 1, "{processes} processes");
         assert_eq!(value(&second, "running"), Some(16.0));
         assert!(value(&second, "prompt_tokens_rate").unwrap() > 0.0);
         assert_eq!(value(&second, "preemption_rate"), Some(0.0));
+        assert_eq!(pod.poll().await.filtered, processes == 1, "{processes} processes");
         let (_, usage) = exporter.ask("GET", "/usage", "*/*", "");
         let usage: serde_json::Value = serde_json::from_slice(&usage).unwrap();
         // Two changes and this question came on connections of their own.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
 use windlass_metrics::{Catalogue, RATE_SPAN, Wanted};
-use windlass_scrape::{Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule};
+use windlass_scrape::{Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule, Value};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
@@ -119,7 +119,7 @@ fn poll_path(address: SocketAddr, path: &str) -> (Poller, UnboundedReceiver<Outc
 fn shown(outcome: &Outcome) -> String {
     match &outcome.values {
         Ok(values) => {
-            format!("{:?}", values.iter().map(|value| value.map(|value| value.value)).collect::<Vec<_>>())
+            format!("{:?}", values.iter().map(|value| value.as_ref()?.number()).collect::<Vec<_>>())
         }
         Err(error) => error.class().to_owned(),
     }
@@ -207,11 +207,12 @@ async fn counters_are_rates_once_they_were_counted_for_long_enough() {
     let mut asked = Vec::new();
     for n in 0..9 {
         let outcome = outcomes.recv().await.unwrap();
-        let value = outcome.values.unwrap()[0];
+        let value = outcome.values.unwrap().swap_remove(0);
         let long_ago = |before: &&Instant| outcome.asked - **before >= RATE_SPAN;
         let since = asked.iter().rev().find(long_ago).copied().filter(|_| n < 8);
-        assert_eq!(value.map(|value| value.since), since, "page {n}: it fell with the last");
-        assert!(value.is_none_or(|value| value.value > 0.0), "{value:?}");
+        assert_eq!(value.as_ref().map(|value| value.since), since, "page {n}: it fell with the last");
+        let rate = value.as_ref().and_then(Value::number);
+        assert!(rate.is_none_or(|rate| rate > 0.0), "{value:?}");
         asked.push(outcome.asked);
     }
 }

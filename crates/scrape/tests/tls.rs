@@ -17,7 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use windlass_metrics::{Catalogue, Wanted};
-use windlass_scrape::{Access, Credentials, Endpoint, Host, InstantQuery, Outcome, PolledPod, TlsOptions};
+use windlass_scrape::{
+    Access, Credentials, Endpoint, Host, InstantQuery, Observed, Outcome, PolledPod, TlsOptions,
+};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -134,7 +136,9 @@ fn pod(address: SocketAddr, access: &Arc<Access>) -> PolledPod {
 #[track_caller]
 fn check(outcome: &Outcome, expected: Result<f64, &str>) {
     match (&outcome.values, expected) {
-        (Ok(values), Ok(expected)) => assert_eq!(values[0].unwrap().value, expected),
+        (Ok(values), Ok(expected)) => {
+            assert_eq!(values[0].as_ref().unwrap().observed, Observed::Number(expected));
+        }
         (Err(error), Err(clause)) => {
             let found = error.to_string();
             assert!(found.contains(clause), "{found:?} lacks {clause:?}");

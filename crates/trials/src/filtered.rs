@@ -106,7 +106,7 @@ impl Exporter {
 /// The page with `names` alone: those that readings of these metrics need of the page `full`.
 fn path(metrics: &[&str], full: &[u8]) -> anyhow::Result<String> {
     let metrics: Vec<_> =
-        metrics.iter().map(|name| Catalogue::builtin().lookup(name)).collect::<Result<_, _>>()?;
+        metrics.iter().map(|name| Catalogue::builtin().resolve(name)).collect::<Result<_, _>>()?;
     let wanted = Wanted::for_engine(&metrics, "vllm");
     let mut readings = Readings::default();
     wanted.read(full, Format::Text, &mut readings)?;

@@ -85,6 +85,13 @@ fn metric(
         );
         list.push(Against::Any, path, sentence);
     }
+    if metric.has_histogram() {
+        let sentence = format!(
+            "a histogram counts as 0, and so lowers; here a quantile or the mean of what was observed for {name} on all \
+             pods is compared"
+        );
+        list.push(Against::Current, path, sentence);
+    }
     if let (Some(full), Ok(written)) = (metric.full_scale, value.parse::<f64>())
         && written > full
     {

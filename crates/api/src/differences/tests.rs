@@ -126,6 +126,7 @@ fn metrics_and_pages() {
         source("my_metric", "9", "").replace("path: /metrics", "path: stats"),
         source("my_metric", "9", ""),
         "{metricSourceType: resource, targetMetric: memory, targetValue: 1Gi}".to_owned(),
+        source("time_to_first_token_seconds", "0.5", ""),
     ];
     check(
         "",
@@ -136,6 +137,7 @@ fn metrics_and_pages() {
             "current AIBrix: spec.metricsSources[2]: a metric that is not in its list counts as 0",
             "current AIBrix: spec.metricsSources[2].path: it ignores path",
             "AIBrix: spec.metricsSources[4]: it refuses a target with a suffix",
+            "current AIBrix: spec.metricsSources[5]: a histogram counts as 0, and so lowers",
             "current AIBrix: spec.metricsSources: a source that fails is left out",
             "current AIBrix: spec.metricsSources: sources of the same metric (my_metric) share one window",
         ],

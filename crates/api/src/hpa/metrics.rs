@@ -7,12 +7,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use windlass_metrics::Catalogue;
 
 use super::amount;
-use crate::quantity;
 use crate::settings::{Origin, Setting};
 use crate::signals::Entry;
 use crate::source;
 use crate::validate::{SpecError, set};
 use crate::warning::{self, Warning};
+use crate::{metric, quantity};
 
 /// The metrics of all entries that a HorizontalPodAutoscaler can read, and what each aims at. One that it cannot read is
 /// warned about; that there is no other is an error.
@@ -141,6 +141,7 @@ fn is_path_segment(name: &str) -> bool {
 fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
     let wire = entry.wire;
     let is_set = |field: &Option<String>| set(field.as_ref()).is_some();
+    let [quantile, engine, selector] = metric::written(wire);
     let fields = [
         ("port", is_set(&wire.port)),
         ("path", is_set(&wire.path)),
@@ -148,6 +149,9 @@ fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
         ("endpoint", is_set(&wire.endpoint)),
         ("query", is_set(&wire.query)),
         ("aggregation", is_set(&wire.aggregation)),
+        quantile,
+        engine,
+        selector,
         ("tls", wire.tls.is_some()),
         ("bearerTokenSecret", wire.bearer_token_secret.is_some()),
     ];

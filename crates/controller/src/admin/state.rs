@@ -98,6 +98,7 @@ fn valid(active: &Active, now: Instant) -> Value {
                 "metric": signal.metric,
                 "health": health_name(seen.health),
                 "total": seen.total,
+                "idle": seen.idle,
                 "targetPerReplica": signal.target,
                 "coverage": (seen.ready > 0).then(|| seen.coverage()),
                 "mean": seen.mean,

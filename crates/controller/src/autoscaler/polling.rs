@@ -12,7 +12,7 @@ use windlass_scaling::PodUid;
 use windlass_scrape::{Access, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError};
 
 use super::readers::Readers;
-use super::{Active, Key, Member};
+use super::{Active, Key, Member, values};
 use crate::clock::Clock;
 use crate::credentials;
 
@@ -61,7 +61,8 @@ struct Page {
     port: PortRule,
     path: PathRule,
     wanted: Arc<Wanted>,
-    signals: Vec<u8>,
+    /// Under which its values are kept.
+    numbers: Vec<u8>,
     declared: Declared,
     access: Option<Arc<Access>>,
 }
@@ -199,14 +200,7 @@ impl Active {
                 {
                     member.silence = outcome.missing.map(|missing| Silence::missing(id, missing));
                 }
-                let pairs = page.signals.iter().zip(values);
-                pairs.fold(false, |any, (&signal, value)| {
-                    let recorded = value.is_some_and(|value| {
-                        let since = clock.at(value.since);
-                        self.readings.record_over(uid, signal, value.value, since, taken)
-                    });
-                    recorded || any
-                })
+                values::keep(&mut self.readings, Some(uid), &page.numbers, values, taken, clock)
             }
         }
     }
@@ -238,17 +232,20 @@ fn pages(sources: &[Source]) -> Vec<Page> {
             None => grouped.push((source, vec![signal])),
         }
     }
-    let metric = |signal: &u8| match &sources[usize::from(*signal)] {
-        Source::Pod(source) => Some(source.metric.clone()),
+    let on_page = |signal: &u8| match &sources[usize::from(*signal)] {
+        Source::Pod(source) => Some((*signal, &source.metric, source.inflight.as_ref())),
         _ => None,
     };
-    let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
-        port: source.port,
-        path: source.path.clone(),
-        wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
-        signals,
-        access: credentials::access(&source.access, true),
-        declared: source.access.clone(),
+    let page = |(source, signals): (&PodSource, Vec<u8>)| {
+        let (wanted, numbers) = values::wanted(&signals.iter().filter_map(on_page).collect::<Vec<_>>());
+        Page {
+            port: source.port,
+            path: source.path.clone(),
+            wanted: Arc::new(wanted),
+            numbers,
+            access: credentials::access(&source.access, true),
+            declared: source.access.clone(),
+        }
     };
     grouped.into_iter().map(page).collect()
 }

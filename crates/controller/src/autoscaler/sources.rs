@@ -9,11 +9,11 @@ use kube::Client;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Address, EndpointSource, PrometheusSource, Source};
-use windlass_metrics::{Metric, Wanted};
+use windlass_metrics::Wanted;
 use windlass_scaling::{Instant, PodState};
-use windlass_scrape::{Access, Endpoint, Host, InstantQuery, PolledPod, Schedule, Value, deadline};
+use windlass_scrape::{Access, Endpoint, Host, InstantQuery, Observed, PolledPod, Schedule, Value, deadline};
 
-use super::{Active, Key};
+use super::{Active, Key, values};
 use crate::clock::Clock;
 use crate::credentials;
 use crate::metrics_apis::{Answer, OfPod, Query};
@@ -67,6 +67,7 @@ pub(crate) enum Values {
 /// One request and the signals that need its answer.
 struct Request {
     kind: RequestKind,
+    /// The signals, and behind them what is kept beside some.
     signals: Vec<u8>,
     interval: Duration,
 }
@@ -74,7 +75,7 @@ struct Request {
 #[derive(Clone)]
 enum RequestKind {
     Api(Query),
-    Page { source: EndpointSource, metrics: Vec<Metric> },
+    Page { source: Box<EndpointSource>, wanted: Arc<Wanted> },
     Prometheus(PrometheusSource),
 }
 
@@ -235,9 +236,9 @@ impl Asker {
         };
         match &poll.kind {
             RequestKind::Api(query) => Self::Api(query.clone()),
-            RequestKind::Page { source, metrics } => {
+            RequestKind::Page { source, wanted } => {
                 let (endpoint, keeper) = reach(&source.address, &source.path, &source.access);
-                let page = PolledPod::new(endpoint, interval, Arc::new(Wanted::new(metrics)));
+                let page = PolledPod::new(endpoint, interval, Arc::clone(wanted));
                 Self::Page { page: Box::new(page), _keeper: keeper }
             }
             RequestKind::Prometheus(source) => {
@@ -268,7 +269,8 @@ impl Asker {
             }
             Self::Prometheus { query, .. } => {
                 let (asked, value, _) = query.poll().await;
-                let fleet = |value| Values::Fleet(vec![Some(Value { value, since: asked })], None);
+                let number = |value| Value { observed: Observed::Number(value), since: asked };
+                let fleet = |value| Values::Fleet(vec![Some(number(value))], None);
                 SourceOutcome { asked, source, read: value.map(fleet).map_err(|error| error.to_string()) }
             }
         }
@@ -304,13 +306,7 @@ impl Active {
             Err(problem) => (false, Some(problem)),
             Ok(Values::Fleet(values, missing)) => {
                 let taken = clock.at(outcome.asked);
-                let any = signals.iter().zip(values).fold(false, |any, (&signal, value)| {
-                    let recorded = value.is_some_and(|value| {
-                        self.readings.record_fleet(signal, value.value, clock.at(value.since), taken)
-                    });
-                    recorded || any
-                });
-                (any, missing)
+                (values::keep(&mut self.readings, None, &signals, values, taken, clock), missing)
             }
             Ok(Values::Api(Answer::Fleet { value, taken })) => {
                 self.record_stated(&signals, value, taken, clock)
@@ -387,11 +383,10 @@ fn requests(sources: &[Source]) -> Vec<Request> {
                 known.push(*resource);
                 Some(&mut request.signals)
             }
-            (RequestKind::Page { source: known, metrics }, Source::Endpoint(source))
+            (RequestKind::Page { source: known, .. }, Source::Endpoint(source))
                 if (&known.address, &known.path, &known.access)
                     == (&source.address, &source.path, &source.access) =>
             {
-                metrics.push(source.metric.clone());
                 Some(&mut request.signals)
             }
             _ => None,
@@ -401,16 +396,27 @@ fn requests(sources: &[Source]) -> Vec<Request> {
             continue;
         }
         let kind = match source {
-            Source::Pod(_) | Source::Unsupported(_) => continue,
+            Source::Pod(_) => continue,
             Source::Resource(resource) => RequestKind::Api(Query::Resources(vec![*resource])),
             Source::Custom(metric) => RequestKind::Api(Query::Custom(metric.clone())),
             Source::External(metric) => RequestKind::Api(Query::External(metric.clone())),
             Source::Endpoint(source) => {
-                RequestKind::Page { metrics: vec![source.metric.clone()], source: source.clone() }
+                RequestKind::Page { source: Box::new(source.clone()), wanted: Arc::new(Wanted::new(&[])) }
             }
             Source::Prometheus(source) => RequestKind::Prometheus(source.clone()),
         };
         requests.push(Request { kind, signals: vec![signal], interval: source.pace().interval });
+    }
+    let on_page = |signal: &u8| match &sources[usize::from(*signal)] {
+        Source::Endpoint(source) => Some((*signal, &source.metric, source.inflight.as_ref())),
+        _ => None,
+    };
+    for request in &mut requests {
+        if let RequestKind::Page { wanted, .. } = &mut request.kind {
+            let (metrics, numbers) =
+                values::wanted(&request.signals.iter().filter_map(on_page).collect::<Vec<_>>());
+            (*wanted, request.signals) = (Arc::new(metrics), numbers);
+        }
     }
     requests
 }

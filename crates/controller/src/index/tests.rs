@@ -154,7 +154,8 @@ impl World {
 
     pub(crate) fn read(&mut self, number: u32, value: f64) {
         let asked = TokioInstant::now();
-        let values = Ok(vec![Some(windlass_scrape::Value { value, since: asked })]);
+        let observed = windlass_scrape::Observed::Number(value);
+        let values = Ok(vec![Some(windlass_scrape::Value { observed, since: asked })]);
         let outcome =
             Outcome { asked, values, missing: None, filtered: false, bytes: 100, took: Duration::ZERO };
         self.index.polled(

@@ -30,6 +30,8 @@ fn signal(health: Health, silent: u32, age_secs: Option<u64>, clock: &Clock) -> 
         left_out: 0,
         newest_reading: age_secs.map(|age| clock.now().saturating_sub(Duration::from_secs(age))),
         total: (health == Health::Observed).then_some(160.0),
+        idle: false,
+        unfinished: false,
         at_least: None,
         held: None,
         mean: None,

@@ -1,6 +1,7 @@
 //! The catalogue's file: its shape, and what must hold for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -66,7 +67,7 @@ struct Row {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a synonym is a name, or a table of `name` with `quantile`, `mean = true` or `per_minute = true`"
+    expecting = "a synonym is a name, or a table of `name` with `quantile`, `mean = true`, `seconds` or `per_minute = true`"
 )]
 enum Synonym {
     Name(String),
@@ -80,6 +81,7 @@ struct Meaning {
     quantile: Option<f64>,
     #[serde(default)]
     mean: bool,
+    seconds: Option<u32>,
     #[serde(default)]
     per_minute: bool,
 }
@@ -93,9 +95,10 @@ impl Synonym {
 
     fn named(&self, row: usize) -> Named {
         match self {
-            Self::Name(_) => Named { row, statistic: None, scale: 1.0 },
+            Self::Name(_) => Named { row, statistic: None, window: None, scale: 1.0 },
             Self::Meaning(meaning) => Named {
                 row,
+                window: meaning.seconds.map(|seconds| Duration::from_secs(seconds.into())),
                 statistic: meaning
                     .quantile
                     .map(Statistic::Quantile)
@@ -201,10 +204,16 @@ impl Row {
                 return Err(format!("`full_scale` is {full_scale}, but must be above 0"));
             }
         }
-        let said = self.synonyms.iter().filter_map(|synonym| match synonym {
-            Synonym::Meaning(meaning) => meaning.quantile,
+        let meanings = self.synonyms.iter().filter_map(|synonym| match synonym {
+            Synonym::Meaning(meaning) => Some(meaning),
             Synonym::Name(_) => None,
         });
+        if let Some(seconds) =
+            meanings.clone().filter_map(|meaning| meaning.seconds).find(|s| !(1..=3600).contains(s))
+        {
+            return Err(format!("`seconds` is {seconds}, but must be from 1 to 3600"));
+        }
+        let said = meanings.filter_map(|meaning| meaning.quantile);
         if let Some(q) = self.quantile.into_iter().chain(said).find(|q| !(0.0..=1.0).contains(q)) {
             return Err(format!("`quantile` is {q}, but must be from 0 to 1"));
         }
@@ -228,6 +237,7 @@ impl Row {
             backlog: self.backlog.unwrap_or(false),
             signed: false,
             statistic: self.quantile.map_or(Statistic::Mean, Statistic::Quantile),
+            window: None,
             aliases: self.alias.into_iter().map(|alias| alias.read(aggregation)).collect::<Result<_, _>>()?,
             lacks: self.lacks,
         })
@@ -312,7 +322,8 @@ impl Catalogue {
             return Err(self.taken(&row.name, at));
         }
         if known.is_none() {
-            self.by_name.insert(row.name.clone(), Named { row: at, statistic: None, scale: 1.0 });
+            self.by_name
+                .insert(row.name.clone(), Named { row: at, statistic: None, window: None, scale: 1.0 });
         }
         for synonym in &row.synonyms {
             if let Some(first) = self.by_name.insert(synonym.name().to_owned(), synonym.named(at)) {

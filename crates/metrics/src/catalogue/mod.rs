@@ -12,7 +12,7 @@
 //! assert_eq!(metric.canonical.as_deref(), Some("kv_util"));
 //! assert_eq!(metric.kind, Kind::Utilisation);
 //! assert_eq!(metric.aliases[0].to_string(), "vllm:kv_cache_usage_perc");
-//! # Ok::<(), windlass_metrics::ResolveError>(())
+//! # Ok::<(), windlass_metrics::SelectorError>(())
 //! ```
 
 mod alias;
@@ -22,9 +22,9 @@ mod list;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 pub use alias::{Aggregation, Alias, Operator, SeriesType, Term};
 pub use engine::{AliasUsed, Detected, DetectedBy, Engine, Generation, LABELS};
@@ -75,6 +75,8 @@ pub struct Metric {
     pub signed: bool,
     /// What histograms are summed up as.
     pub statistic: Statistic,
+    /// Over which span histograms and ratios of counters are summed up; `None` leaves it to whoever reads them.
+    pub window: Option<Duration>,
     /// Where to find it, in order of preference.
     pub aliases: Vec<Alias>,
     /// Engines that are known to lack it, and why or what to use instead.
@@ -82,25 +84,21 @@ pub struct Metric {
 }
 
 /// What a name in a user's object stands for.
-pub type Resolution = Result<Metric, ResolveError>;
+pub type Resolution = Result<Metric, SelectorError>;
 
-/// Why a name cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ResolveError {
-    /// The metric is known, but as a histogram.
-    #[error(
-        "metric `{name}` is a histogram ({series}), and scaling on quantiles of histograms is not built yet; \
-         use a load metric such as `inflight` or `kv_util`"
-    )]
-    Histogram {
-        /// The name asked for.
-        name: String,
-        /// The first series it would be read from.
-        series: String,
-    },
-    /// The text cannot be the name of a metric.
-    #[error(transparent)]
-    NotAName(#[from] SelectorError),
+impl Metric {
+    /// Whether there is an engine from which it is read as a histogram, so that a quantile can be asked for.
+    pub fn has_histogram(&self) -> bool {
+        self.aliases.iter().any(|alias| alias.series_type == SeriesType::Histogram)
+    }
+
+    /// Whether a value needs something to have happened: it is taken from histograms or ratios of counters. When nothing
+    /// happens there is no value, and that is not 0.
+    pub fn is_of_events(&self) -> bool {
+        let ratio =
+            |alias: &Alias| alias.series_type == SeriesType::Counter && alias.operator == Operator::Divide;
+        self.has_histogram() || self.aliases.iter().any(ratio)
+    }
 }
 
 /// All rows, and indices over them.
@@ -120,6 +118,8 @@ struct Named {
     row: usize,
     /// What it says of histograms, as `p95_ttft_5m` does.
     statistic: Option<Statistic>,
+    /// The span it says, as `p95_ttft_5m` does.
+    window: Option<Duration>,
     /// What it is counted in: 60 for a rate per minute.
     scale: f64,
 }
@@ -151,20 +151,11 @@ impl Catalogue {
         &self.engines
     }
 
-    /// What `name` stands for, if it is not a histogram; see [`lookup`](Self::lookup).
-    pub fn resolve(&self, name: &str) -> Resolution {
-        let metric = self.lookup(name)?;
-        match metric.aliases.iter().find(|alias| alias.series_type == SeriesType::Histogram) {
-            Some(alias) => Err(ResolveError::Histogram { name: name.to_owned(), series: alias.to_string() }),
-            None => Ok(metric),
-        }
-    }
-
-    /// What `name` stands for, histograms included. In this order: the catalogue's name, AIBrix's, an engine's (read from
+    /// What `name` stands for. In this order: the catalogue's name, AIBrix's, an engine's (read from
     /// series of that name alone, in the unit they have there; a counter with or without `_total`), and anything else: a
     /// series of that name, additive, added up, a gauge unless the page declares it a counter. Matchers on labels narrow
     /// all series of the metric; one on a label for which the catalogue has a matcher takes its place.
-    pub fn lookup(&self, name: &str) -> Result<Metric, SelectorError> {
+    pub fn resolve(&self, name: &str) -> Resolution {
         let selector: Selector = name.parse()?;
         let known = match (self.by_name.get(&selector.name), self.by_series.get(&selector.name)) {
             (Some(named), _) => Some(self.by_its_name(*named)),
@@ -190,6 +181,7 @@ impl Catalogue {
     fn by_its_name(&self, named: Named) -> Metric {
         let mut metric = self.metrics[named.row].clone();
         metric.statistic = named.statistic.unwrap_or(metric.statistic);
+        metric.window = named.window;
         for alias in &mut metric.aliases {
             alias.scale *= named.scale;
         }
@@ -235,6 +227,7 @@ fn custom(name: &str, selector: Selector) -> Metric {
         backlog: false,
         signed: true,
         statistic: Statistic::Mean,
+        window: None,
         aliases: vec![Alias {
             engine: String::new(),
             generation: String::new(),

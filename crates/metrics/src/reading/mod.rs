@@ -19,6 +19,7 @@ mod pass;
 mod plan;
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use crate::catalogue::{Alias, Metric};
 use crate::exposition::{Format, Names, PageError, Selected, parse, select};
@@ -92,12 +93,22 @@ pub struct Wanted {
     takers: Vec<Vec<usize>>,
     slots: Vec<Slot>,
     plans: Vec<Plan>,
+    /// Of each, over which span it is to be summed up.
+    windows: Vec<Option<Duration>>,
+    /// The first so many are missed where a page lacks them.
+    required: usize,
 }
 
 impl Wanted {
     /// Compiles `metrics`; readings come in their order.
     pub fn new(metrics: &[Metric]) -> Self {
         Self::of(metrics, |_| true)
+    }
+
+    /// The same with `others` behind them, which help to understand the first: a page that lacks those lacks nothing.
+    pub fn with_others(metrics: &[Metric], others: &[Metric]) -> Self {
+        let all = [metrics, others].concat();
+        Self { required: metrics.len(), ..Self::new(&all) }
     }
 
     /// The same for pods of which the engine is known (its name in the catalogue), with the same readings from its pages:
@@ -114,7 +125,18 @@ impl Wanted {
         for (at, slot) in slots.iter().enumerate() {
             takers[slot.name].push(at);
         }
-        Self { names, takers, slots, plans }
+        let windows = metrics.iter().map(|metric| metric.window).collect();
+        Self { names, takers, slots, plans, windows, required: metrics.len() }
+    }
+
+    /// How many metrics a page must have for nothing to be missing: the first so many.
+    pub fn required(&self) -> usize {
+        self.required
+    }
+
+    /// Over which span each metric's histogram or ratio is to be summed up, if it says so.
+    pub fn windows(&self) -> &[Option<Duration>] {
+        &self.windows
     }
 
     /// The number of metrics, and so of readings.

@@ -3,10 +3,10 @@ use crate::catalogue::{Aggregation, Catalogue};
 
 /// Reads the page twice, with the buffers of another one.
 fn read(names: &[&str], page: &str, format: Format) -> Result<Vec<Option<Reading>>, PageError> {
-    let metrics: Vec<_> = names.iter().map(|name| Catalogue::builtin().lookup(name).unwrap()).collect();
+    let metrics: Vec<_> = names.iter().map(|name| Catalogue::builtin().resolve(name).unwrap()).collect();
     let mut out = Readings::default();
     let before = "a_bucket{le=\"1\"} 1\na_bucket{le=\"+Inf\"} 2\nb 3\nb{x=\"y\"} 4\n";
-    let others = ["ttft", "vllm:a", "b"].map(|name| Catalogue::builtin().lookup(name).unwrap());
+    let others = ["ttft", "vllm:a", "b"].map(|name| Catalogue::builtin().resolve(name).unwrap());
     Wanted::new(&others).read(before.as_bytes(), Format::Text, &mut out).unwrap();
     let wanted = Wanted::new(&metrics);
     let first = wanted.read(page.as_bytes(), format, &mut out).map(|()| out.to_vec());
@@ -311,7 +311,7 @@ fn a_series_that_comes_twice_counts_once() {
 #[test]
 fn a_filtered_page_reads_the_same() {
     let names = ["kv_util", "ttft", "prompt_tokens_rate"];
-    let metrics = names.map(|name| Catalogue::builtin().lookup(name).unwrap());
+    let metrics = names.map(|name| Catalogue::builtin().resolve(name).unwrap());
     let wanted = Wanted::new(&metrics);
     let page = "vllm:gpu_cache_usage_perc 0.5\nvllm:prompt_tokens_total 5\nvllm:time_to_first_token_seconds_bucket{le=\"1\"} 1\n\
                 vllm:time_to_first_token_seconds_bucket{le=\"+Inf\"} 1\nvllm:time_to_first_token_seconds_sum 1\n";
@@ -345,7 +345,7 @@ fn a_filtered_page_reads_the_same() {
 #[test]
 fn a_metric_renamed_during_a_run_is_read_on() {
     let metrics =
-        ["kv_util", "prompt_tokens_rate", "running"].map(|name| Catalogue::builtin().lookup(name).unwrap());
+        ["kv_util", "prompt_tokens_rate", "running"].map(|name| Catalogue::builtin().resolve(name).unwrap());
     let wanted = Wanted::for_engine(&metrics, "vllm");
     let old = |second: u32| {
         format!(

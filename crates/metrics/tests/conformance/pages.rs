@@ -62,7 +62,7 @@ fn check_page(folder: &Path, page: &Page<'_>) -> Result<usize, String> {
     let bytes = fs::read(folder.join(page.name).with_extension("prom")).expect("page");
     let format = if page.name.ends_with("openmetrics") { Format::OpenMetrics } else { Format::Text };
     let catalogue = Catalogue::builtin();
-    let metric = |line: &Vec<&str>| catalogue.lookup(line[0]).expect("a metric");
+    let metric = |line: &Vec<&str>| catalogue.resolve(line[0]).expect("a metric");
     let metrics: Vec<Metric> = page.metrics.iter().map(metric).collect();
     let wanted = Wanted::new(&metrics);
     let mut readings = Readings::default();

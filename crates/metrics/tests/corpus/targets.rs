@@ -130,7 +130,7 @@ static METRICS: LazyLock<Vec<Metric>> = LazyLock::new(|| {
     let own =
         ["vllm:x", "vllm:prompt_tokens", "m", "n_total", "m{a!=\"b\",le=~\"\"}", "ttft{model_name=\"a\"}"];
     let rows = Catalogue::builtin().metrics().iter().map(|metric| metric.name.as_str());
-    rows.chain(own).filter_map(|name| Catalogue::builtin().lookup(name).ok()).collect()
+    rows.chain(own).filter_map(|name| Catalogue::builtin().resolve(name).ok()).collect()
 });
 static WANTED: LazyLock<Wanted> = LazyLock::new(|| Wanted::new(&METRICS));
 
@@ -232,7 +232,7 @@ fn selectors(data: &[u8]) {
             assert_eq!(written.parse().as_ref(), Ok(&selector), "{text} is not read back");
         }
     }
-    let Ok(metric) = Catalogue::builtin().lookup(text) else { return };
+    let Ok(metric) = Catalogue::builtin().resolve(text) else { return };
     assert_eq!(metric.name, text);
     let mut buffers = Readings::default();
     let page = parts.next().unwrap_or(b"m{a=\"b\"} 1\nm 3\nvllm:x{le=\"1\"} 2\n");
@@ -251,7 +251,7 @@ fn catalogues(data: &[u8]) {
     {
         _ = (catalogue.markdown(), catalogue.page(), catalogue.list().count());
         for row in catalogue.metrics() {
-            let found = catalogue.lookup(&row.name);
+            let found = catalogue.resolve(&row.name);
             let canonical = found.as_ref().map(|metric| metric.canonical.as_deref());
             assert_eq!(canonical, Ok(Some(row.name.as_str())), "a row is not found by its name");
             _ = catalogue.synonyms(row);

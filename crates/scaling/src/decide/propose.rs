@@ -24,6 +24,10 @@ pub(super) fn propose(
     let signals = policy.signals.iter().zip(&observation.signals).zip(&mut memory.signals);
     for (index, ((signal, seen), memory)) in (0..).zip(signals) {
         let proposed = match (seen.health, seen.total, seen.mean) {
+            (Health::Observed, ..) if seen.idle && !seen.resumed => {
+                let proposed = from_idle(policy, signal, seen, observation, &mut memory.kpa, rate, now);
+                Some((0.0, proposed))
+            }
             (Health::Observed, Some(total), Some(mean)) if !seen.resumed => {
                 let proposed =
                     from_windows(policy, signal, seen, mean, observation, &mut memory.kpa, rate, now);
@@ -70,6 +74,23 @@ fn from_windows(
             (activated(policy, replicas), basis)
         }
     }
+}
+
+/// The fewest replicas, but for a panic that is not over.
+fn from_idle(
+    policy: &Policy,
+    signal: &SignalPolicy,
+    seen: &SignalObservation,
+    observation: &Observation,
+    state: &mut kpa::State,
+    rate: &RateLimits,
+    now: Instant,
+) -> (u32, Basis) {
+    let idle = (policy.min_replicas, Basis::Idle);
+    let Strategy::Kpa(kpa) = &policy.strategy else { return idle };
+    let limit = |wanted: u32| wanted.min(rate.ceiling);
+    let proposed = propose_kpa(kpa, signal, seen, 0.0, observation, state, now, limit);
+    if state.panic_since.is_some() && proposed.0 > policy.min_replicas { proposed } else { idle }
 }
 
 /// The proposal of a total that is at least `mean`, if that is a raise.

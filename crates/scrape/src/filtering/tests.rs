@@ -79,7 +79,7 @@ struct Pod {
 
 impl Pod {
     fn new() -> Self {
-        let metric = |name| Catalogue::builtin().lookup(name).unwrap();
+        let metric = |name| Catalogue::builtin().resolve(name).unwrap();
         let metrics = ["inflight", "kv_util", "prompt_tokens_rate", "ttft"].map(metric);
         Self { filtering: Filtering::new(0.5), wanted: Wanted::new(&metrics), begin: Instant::now() }
     }

@@ -77,7 +77,7 @@ struct Run {
 impl Run {
     fn new(kind: EngineKind, address: SocketAddr) -> anyhow::Result<Self> {
         let metrics: Result<Vec<_>, _> =
-            METRICS.iter().map(|(name, _)| Catalogue::builtin().lookup(name)).collect();
+            METRICS.iter().map(|(name, _)| Catalogue::builtin().resolve(name)).collect();
         let metrics = metrics?;
         Ok(Self { kind, address, begun: Instant::now(), wanted: Wanted::new(&metrics), metrics })
     }

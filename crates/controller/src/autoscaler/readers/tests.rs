@@ -25,7 +25,14 @@ impl Readers {
         let failed = ScrapeError::Deadline(Duration::from_millis(900));
         let values = if good { Ok(Vec::new()) } else { Err(failed) };
         let asked = tokio::time::Instant::now();
-        let outcome = Outcome { asked, values, missing: None, bytes: 100, took: Duration::from_millis(3) };
+        let outcome = Outcome {
+            asked,
+            values,
+            missing: None,
+            filtered: false,
+            bytes: 100,
+            took: Duration::from_millis(3),
+        };
         self.hear((PodUid(pod), 0), &outcome);
         self.is_lap_over(good)
     }

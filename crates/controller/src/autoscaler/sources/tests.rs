@@ -42,7 +42,7 @@ impl World {
 }
 
 fn fleet(value: f64) -> Values {
-    let value = Value { value, since: tokio::time::Instant::now() };
+    let value = Value { observed: Observed::Number(value), since: tokio::time::Instant::now() };
     Values::Fleet(vec![Some(value)], None)
 }
 

@@ -110,7 +110,7 @@ fn every_page_has_the_names_of_its_engine() {
     let catalogue = Catalogue::builtin();
     let names =
         ["running", "waiting", "inflight", "kv_util", "kv_tokens", "kv_capacity_tokens", "ttft", "e2e"];
-    let metrics = names.map(|name| catalogue.lookup(name).unwrap());
+    let metrics = names.map(|name| catalogue.resolve(name).unwrap());
     for (kind, engine, generation, lacks) in [
         (EngineKind::Vllm, "vllm", Some("v1"), &[][..]),
         (EngineKind::VllmV0, "vllm", Some("v0"), &[]),
