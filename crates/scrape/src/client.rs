@@ -1,25 +1,20 @@
-//! One kept HTTP/1.1 connection to one server.
+//! Requests to one server over a connection that is kept.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use flate2::read::MultiGzDecoder;
+use http::{HeaderValue, StatusCode};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
 use windlass_metrics::Format;
 
-use crate::access::{Access, Session};
+use crate::access::Access;
+use crate::connection::{Connection, Failure, Tickets};
+use crate::http1::{Encoding, Faulty};
+use crate::pool::Buffer;
 use crate::{PAGE_LIMIT, ScrapeError};
 
-/// Bytes a connection buffers while it waits: thousands of idle ones must stay cheap.
-const READ_BUFFER: usize = 16 << 10;
 /// What is read of a metrics page.
 pub(crate) const PAGES: &str = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5";
 
@@ -52,20 +47,23 @@ impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Name { host, port } if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "[{host}]:{port}")
+            }
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
 }
 
 impl Host {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Address(address) => address.ip().to_string(),
             Self::Name { host, .. } => host.trim_matches(['[', ']']).to_owned(),
         }
     }
 
-    async fn connect(&self) -> std::io::Result<TcpStream> {
+    pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {
         match self {
             Self::Address(address) => TcpStream::connect(address).await,
             Self::Name { port, .. } => TcpStream::connect((self.name().as_str(), *port)).await,
@@ -83,8 +81,10 @@ impl Endpoint {
 /// An answer, complete.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) format: Format,
+    /// The connection that was kept was gone, without having been announced.
+    pub(crate) lost: bool,
 }
 
 impl Answer {
@@ -94,34 +94,30 @@ impl Answer {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// Beside what the endpoint's path has; `a=b&c=d`, encoded, or nothing.
+    pub(crate) query: &'a str,
+    /// Which media types are read.
+    pub(crate) accept: &'a str,
+}
+
 /// The connection, if there is one.
 #[derive(Default)]
 pub(crate) struct Client {
     connection: Option<Connection>,
-}
-
-struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
-    driver: JoinHandle<()>,
-    session: Option<Session>,
-}
-
-impl Connection {
-    fn generation(&self) -> Option<u64> {
-        self.session.as_ref().map(|session| session.generation)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    tickets: Tickets,
 }
 
 impl Client {
     /// Asks, and tells who keeps the credentials if they were refused.
-    pub(crate) async fn fetch(&mut self, endpoint: &Endpoint, accept: &str) -> Result<Answer, ScrapeError> {
-        let outcome = self.ask(endpoint, accept).await;
+    pub(crate) async fn fetch(
+        &mut self,
+        endpoint: &Endpoint,
+        request: Request<'_>,
+    ) -> Result<Answer, ScrapeError> {
+        let outcome = self.ask(endpoint, request).await;
         if let Some(access) = &endpoint.access {
             let refused = match &outcome {
                 Ok(answer) => matches!(answer.status.as_u16(), 401 | 403),
@@ -134,93 +130,94 @@ impl Client {
         outcome
     }
 
-    /// A kept connection that turns out to be closed is replaced once.
-    async fn ask(&mut self, endpoint: &Endpoint, accept: &str) -> Result<Answer, ScrapeError> {
+    /// A kept connection that turns out to be closed is replaced once. Who stops waiting drops the connection with the
+    /// future: an answer that is late is not taken for the next one.
+    async fn ask(&mut self, endpoint: &Endpoint, request: Request<'_>) -> Result<Answer, ScrapeError> {
         let session = endpoint.access.as_ref().map(|access| access.session()).transpose()?;
+        let authorization = session.as_ref().and_then(|session| session.authorization.as_ref());
         let generation = session.as_ref().map(|session| session.generation);
+        let mut lost = false;
         if let Some(mut kept) = self.connection.take()
-            && kept.generation() == generation
-            && kept.sender.ready().await.is_ok()
+            && kept.generation == generation
         {
-            match request(&mut kept, endpoint, accept).await {
-                Err(ScrapeError::Http(error)) if error.is_canceled() || error.is_incomplete_message() => {}
-                outcome => return self.keep(kept, outcome),
+            if kept.is_quiet().await {
+                match kept.exchange(written(endpoint, request, authorization)?).await {
+                    Err(Failure { unanswered: true, .. }) => {}
+                    outcome => return self.finish(kept, outcome, lost),
+                }
             }
+            lost = true;
         }
-        let mut fresh = connect(endpoint, session).await?;
-        let outcome = request(&mut fresh, endpoint, accept).await;
-        self.keep(fresh, outcome)
+        let request = written(endpoint, request, authorization)?;
+        // Seldom needed, and large: not a part of every future that waits.
+        let mut fresh = Box::pin(Connection::open(endpoint, session.as_ref(), &mut self.tickets)).await?;
+        let outcome = fresh.exchange(request).await;
+        self.finish(fresh, outcome, lost)
     }
 
     /// A connection is kept only behind a complete answer.
-    fn keep(
+    fn finish(
         &mut self,
         connection: Connection,
-        outcome: Result<Answer, ScrapeError>,
+        outcome: Result<(crate::http1::Head, Buffer), Failure>,
+        lost: bool,
     ) -> Result<Answer, ScrapeError> {
-        if outcome.is_ok() && !connection.sender.is_closed() {
+        let (head, bytes) = outcome.map_err(|failure| failure.error)?;
+        if head.keep {
             self.connection = Some(connection);
         }
-        outcome
-    }
-
-    /// Forgets the connection: an answer that is late must not be taken for the next one.
-    pub(crate) fn disconnect(&mut self) {
-        self.connection = None;
+        let bytes = unpacked(&head.encoding, bytes)?;
+        Ok(Answer { status: head.status, bytes, format: head.format, lost })
     }
 }
 
-async fn connect(endpoint: &Endpoint, session: Option<Session>) -> Result<Connection, ScrapeError> {
-    let failed = |source| ScrapeError::Connect { address: endpoint.host.to_string(), source };
-    let stream = endpoint.host.connect().await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    let (Some(access), Some(session)) = (&endpoint.access, session) else {
-        return handshake(stream, None).await;
-    };
-    let name = access.server_name(&endpoint.host.name())?;
-    let connector = TlsConnector::from(Arc::clone(&session.tls));
-    let stream = connector.connect(name, stream).await.map_err(ScrapeError::of_handshake)?;
-    handshake(stream, Some(session)).await
-}
-
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    session: Option<Session>,
-) -> Result<Connection, ScrapeError> {
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
-    // How it ends shows in the next request.
-    let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { sender, driver, session })
-}
-
-async fn request(
-    connection: &mut Connection,
+/// The request as it is sent. Nothing packed is asked for: packing costs the engine more than the bytes do.
+fn written(
     endpoint: &Endpoint,
-    accept: &str,
-) -> Result<Answer, ScrapeError> {
-    let mut request = http::Request::get(&endpoint.path)
-        .header(HOST, endpoint.host.to_string())
-        .header(ACCEPT, accept)
-        .header(USER_AGENT, concat!("windlass/", env!("CARGO_PKG_VERSION")));
-    if let Some(authorization) = connection.session.as_ref().and_then(|session| session.authorization.clone())
-    {
-        request = request.header(AUTHORIZATION, authorization);
+    request: Request<'_>,
+    authorization: Option<&HeaderValue>,
+) -> Result<Buffer, ScrapeError> {
+    let (path, host) = (&endpoint.path, endpoint.host.to_string());
+    let plain = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7e));
+    if !path.starts_with('/') || !plain(path) || path.contains('#') || !plain(&host) {
+        return Err(ScrapeError::Request(format!("{path:?} of {host:?} cannot be asked for")));
     }
-    let response = connection.sender.send_request(request.body(Empty::new())?).await?;
-    let status = response.status();
-    let content_type = response.headers().get(CONTENT_TYPE);
-    let format =
-        Format::from_content_type(content_type.and_then(|value| value.to_str().ok()).unwrap_or_default());
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            if bytes.len() + data.len() > PAGE_LIMIT {
-                return Err(ScrapeError::TooLarge);
-            }
-            bytes.extend_from_slice(&data);
+    let link = match (request.query, path.contains('?')) {
+        ("", _) => "",
+        (_, false) => "?",
+        (_, true) => "&",
+    };
+    let mut bytes = Buffer::take();
+    // A buffer can always be written to.
+    drop(write!(
+        &mut *bytes,
+        "GET {path}{link}{query} HTTP/1.1\r\nhost: {host}\r\naccept: {accept}\r\naccept-encoding: identity\r\n\
+         user-agent: windlass/{version}\r\n",
+        query = request.query,
+        accept = request.accept,
+        version = env!("CARGO_PKG_VERSION")
+    ));
+    if let Some(authorization) = authorization {
+        bytes.extend_from_slice(b"authorization: ");
+        bytes.extend_from_slice(authorization.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    Ok(bytes)
+}
+
+/// Some servers, or what stands before them, pack what they were not asked to: gzip is read, within the same limit.
+fn unpacked(encoding: &Encoding, packed: Buffer) -> Result<Buffer, ScrapeError> {
+    match encoding {
+        Encoding::Identity => Ok(packed),
+        Encoding::Gzip => {
+            let mut bytes = Buffer::take();
+            let mut limited = MultiGzDecoder::new(packed.as_slice()).take(PAGE_LIMIT as u64 + 1);
+            limited
+                .read_to_end(&mut bytes)
+                .map_err(|_| ScrapeError::Encoding("a gzip that is damaged".to_owned()))?;
+            if bytes.len() > PAGE_LIMIT { Err(Faulty::TooLarge.into()) } else { Ok(bytes) }
         }
+        Encoding::Other(name) => Err(ScrapeError::Encoding(format!("{name:?}"))),
     }
-    Ok(Answer { status, bytes, format })
 }

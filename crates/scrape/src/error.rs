@@ -6,6 +6,8 @@ use rustls::{CertificateError, InvalidMessage};
 use thiserror::Error;
 use windlass_metrics::PageError;
 
+use crate::http1::Faulty;
+
 /// Why a poll gave no values; each text is a clause for "pod X: …".
 #[derive(Debug, Error)]
 pub enum ScrapeError {
@@ -26,15 +28,23 @@ pub enum ScrapeError {
     /// More than [`PAGE_LIMIT`](crate::PAGE_LIMIT).
     #[error("the page is larger than {} MiB", crate::PAGE_LIMIT >> 20)]
     TooLarge,
-    /// The connection broke, or what came was not HTTP.
+    /// The connection broke.
     #[error("the answer broke off: {0}")]
-    Http(#[from] hyper::Error),
+    Broke(std::io::Error),
+    /// What came is not one whole answer in HTTP.
+    #[error("{0}")]
+    Faulty(Faulty),
+    /// The page is packed in a way that is not read.
+    #[error(
+        "the page came packed, as {0}, though it was asked for as it is; turn that off, or name the engine's own port"
+    )]
+    Encoding(String),
     /// The page is not a metrics page.
     #[error("the page is not readable: {0}")]
     Page(#[from] PageError),
     /// The path or host cannot be asked for.
     #[error("not a valid request: {0}")]
-    Request(#[from] http::Error),
+    Request(String),
     /// The server does not speak TLS.
     #[error("does not speak TLS there; set protocolType http, or the port that does")]
     NotTls,
@@ -92,8 +102,8 @@ impl ScrapeError {
             Self::Deadline(_) => "deadline",
             Self::Status(_) => "status",
             Self::TooLarge => "too-large",
-            Self::Http(_) => "broken-off",
-            Self::Page(_) => "page",
+            Self::Broke(_) | Self::Faulty(_) => "broken-off",
+            Self::Page(_) | Self::Encoding(_) => "page",
             Self::Request(_) => "request",
             Self::NotTls | Self::Certificate(_) | Self::Handshake(_) => "tls",
             Self::Credentials(_) => "credentials",
@@ -112,10 +122,22 @@ impl ScrapeError {
         }
     }
 
+    /// Another request to the same server might be answered better.
+    pub(crate) fn may_be_of_request(&self) -> bool {
+        let of_credentials = self.may_be_stale();
+        matches!(self.class(), "status" | "too-large" | "broken-off" | "page") && !of_credentials
+    }
+
     /// Other credentials might help.
     pub(crate) fn may_be_stale(&self) -> bool {
         matches!(self, Self::Certificate(_))
             || matches!(self, Self::Status(status) if matches!(status.as_u16(), 401 | 403))
+    }
+}
+
+impl From<Faulty> for ScrapeError {
+    fn from(faulty: Faulty) -> Self {
+        if faulty == Faulty::TooLarge { Self::TooLarge } else { Self::Faulty(faulty) }
     }
 }
 

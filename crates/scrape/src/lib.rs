@@ -4,10 +4,16 @@
 //! Every poll gives an [`Outcome`]: values, or why there are none. What is missing is never a number.
 
 mod access;
+mod backoff;
 mod client;
+mod connection;
 mod error;
+mod filtering;
+mod http1;
 mod meters;
+mod percent;
 mod poller;
+mod pool;
 mod prometheus;
 mod schedule;
 
@@ -16,6 +22,7 @@ use std::time::Duration;
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
 pub use error::{NoValue, ScrapeError};
+pub use http1::Faulty;
 pub use meters::Value;
 pub use poller::{Outcome, PolledPod, Poller};
 pub use prometheus::InstantQuery;

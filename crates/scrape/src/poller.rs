@@ -1,20 +1,27 @@
 //! One pod, read again and again.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windlass_metrics::{Readings, Wanted};
+use windlass_metrics::{Reading, Wanted};
 
-use crate::client::{Answer, Client, PAGES};
+use crate::backoff::Backoff;
+use crate::client::{Answer, Client, PAGES, Request};
+use crate::filtering::{Filtering, Page};
 use crate::meters::{Meters, Value};
+use crate::pool::with_readings;
 use crate::schedule::Pacemaker;
-use crate::{Endpoint, ScrapeError, deadline};
+use crate::{Endpoint, Host, ScrapeError, deadline};
 
 /// Where engines have their page, whatever an object says: AIBrix ignores the path and asks here.
 const DEFAULT_PATH: &str = "/metrics";
+
+/// Pods of one target are not asked at the same instant, but spread over this part of the interval.
+const SPREAD: f64 = 1.0 / 32.0;
 
 /// What a page lacks is looked for again every so many polls: it costs a look at the whole page.
 const LOOK_AGAIN: u32 = 30;
@@ -29,7 +36,9 @@ pub struct Outcome {
     pub values: Result<Vec<Option<Value>>, ScrapeError>,
     /// Why a page that was read has not all of them.
     pub missing: Option<String>,
-    /// Bytes of the page; 0 if none was complete.
+    /// Whether the page was asked for by name and had all that was needed; else it is the whole one.
+    pub filtered: bool,
+    /// Bytes of the page, and of one asked for by name before it in vain; 0 if none was complete.
     pub bytes: usize,
     /// From asking to the last byte, or to the failure: the engine spent no more on it.
     pub took: Duration,
@@ -48,24 +57,35 @@ impl Drop for Poller {
 }
 
 impl Poller {
-    /// Begins to poll. `sink` gets every outcome, in order; it must not block.
+    /// Begins to poll. `sink` gets every outcome, in order; it must not block. A pod that fails is left alone for a while
+    /// now and then.
     pub fn spawn(
         endpoint: Endpoint,
         pacemaker: &Pacemaker,
         wanted: Arc<Wanted>,
         mut sink: impl FnMut(Outcome) + Send + 'static,
     ) -> Self {
-        let mut beat = pacemaker.beat();
+        let mut beat = pacemaker.beat(SPREAD * chance(&endpoint.host));
         let task = tokio::spawn(async move {
             let mut pod = PolledPod::new(endpoint, beat.base, wanted);
+            let mut backoff = Backoff::default();
             loop {
                 let began = Instant::now();
-                sink(pod.poll().await);
-                beat.next(began).await;
+                let outcome = pod.poll().await;
+                let wait = backoff.after(outcome.values.as_ref().err(), beat.base, Instant::now());
+                sink(outcome);
+                beat.next(began + wait).await;
             }
         });
         Self { task }
     }
+}
+
+/// From 0 to 1, for each host another one, and always the same.
+fn chance(host: &Host) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    host.hash(&mut hasher);
+    (hasher.finish() % 1024) as f64 / 1024.0
 }
 
 /// One page of one pod, read when asked to, on a connection that is kept.
@@ -74,62 +94,118 @@ pub struct PolledPod {
     deadline: Duration,
     wanted: Arc<Wanted>,
     client: Client,
+    filtering: Filtering,
     meters: Meters,
-    readings: Readings,
     /// What the page lacked when it was last looked at, and how many polls ago.
     missing: Option<(String, u32)>,
+}
+
+/// What was read from a page.
+struct Taken {
+    asked: Instant,
+    values: Vec<Option<Value>>,
+    missing: Option<String>,
+    filtered: bool,
 }
 
 impl PolledPod {
     /// Not connected yet. An answer is waited for as one that is asked for every `interval`.
     pub fn new(endpoint: Endpoint, interval: Duration, wanted: Arc<Wanted>) -> Self {
         Self {
+            filtering: Filtering::new(chance(&endpoint.host)),
             endpoint,
             deadline: deadline(interval),
             meters: Meters::new(wanted.len()),
             wanted,
             client: Client::default(),
-            readings: Readings::default(),
             missing: None,
         }
     }
 
-    /// Reads the page once.
+    /// Reads the page once: by name where that brings as much as the whole page, which is asked for at once if it did not.
     pub async fn poll(&mut self) -> Outcome {
-        let asked = Instant::now();
-        let page = tokio::time::timeout(self.deadline, self.fetch()).await;
-        let took = asked.elapsed();
-        let bytes = page.as_ref().map_or(0, |page| page.as_ref().map_or(0, |page| page.bytes.len()));
-        let mut missing = None;
-        let values = match page {
-            Ok(Ok(page)) => match self.wanted.read(&page.bytes, page.format, &mut self.readings) {
-                Ok(()) => {
-                    missing = self.look_for_missing(&page.bytes);
-                    Ok(self.meters.take(&self.readings, asked, Instant::now()))
-                }
-                Err(error) => Err(error.into()),
-            },
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                self.client.disconnect();
-                Err(ScrapeError::Deadline(self.deadline))
+        let began = Instant::now();
+        let mut bytes = 0;
+        let taken = tokio::time::timeout(self.deadline, self.take(began, &mut bytes)).await;
+        let took = began.elapsed();
+        match taken.unwrap_or(Err(ScrapeError::Deadline(self.deadline))) {
+            Ok(Taken { asked, values, missing, filtered }) => {
+                Outcome { asked, values: Ok(values), missing, filtered, bytes, took }
             }
-        };
-        Outcome { asked, values, missing, bytes, took }
+            Err(error) => {
+                self.filtering.restarted(began);
+                Outcome { asked: began, values: Err(error), missing: None, filtered: false, bytes, took }
+            }
+        }
+    }
+
+    async fn take(&mut self, began: Instant, bytes: &mut usize) -> Result<Taken, ScrapeError> {
+        if let Some(query) = self.filtering.query(began) {
+            let request = Request { query, accept: PAGES };
+            match self.client.fetch(&self.endpoint, request).await.and_then(Answer::page) {
+                Ok(page) => {
+                    *bytes += page.bytes.len();
+                    if let Some(taken) = self.read_by_name(&page, began) {
+                        return Ok(taken);
+                    }
+                }
+                Err(error) if error.may_be_of_request() => self.filtering.refused(),
+                Err(error) => return Err(error),
+            }
+        }
+        let asked = Instant::now();
+        let page = self.fetch_whole().await?;
+        *bytes += page.bytes.len();
+        self.read_whole(&page, asked)
+    }
+
+    /// Nothing if the page is not as good as a whole one.
+    fn read_by_name(&mut self, page: &Answer, asked: Instant) -> Option<Taken> {
+        with_readings(|readings| {
+            if self.wanted.read(&page.bytes, page.format, readings).is_err() {
+                self.filtering.refused();
+                return None;
+            }
+            let seen = Page { wanted: &self.wanted, readings, bytes: &page.bytes, format: page.format };
+            if !self.filtering.take_by_name(seen, asked) {
+                return None;
+            }
+            if page.lost {
+                self.filtering.restarted(asked);
+            }
+            // What it lacks the whole page lacked as well, and said more of.
+            let missing = self.look_for_missing(readings, &page.bytes, u32::MAX);
+            let values = self.meters.take(readings, asked, Instant::now());
+            Some(Taken { asked, values, missing, filtered: true })
+        })
+    }
+
+    fn read_whole(&mut self, page: &Answer, asked: Instant) -> Result<Taken, ScrapeError> {
+        with_readings(|readings| {
+            self.wanted.read(&page.bytes, page.format, readings)?;
+            if page.lost {
+                self.filtering.restarted(asked);
+            }
+            let seen = Page { wanted: &self.wanted, readings, bytes: &page.bytes, format: page.format };
+            self.filtering.take_whole(seen, asked);
+            let missing = self.look_for_missing(readings, &page.bytes, LOOK_AGAIN);
+            let values = self.meters.take(readings, asked, Instant::now());
+            Ok(Taken { asked, values, missing, filtered: false })
+        })
     }
 
     /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http. With
     /// anything to protect (credentials, or a say in whom to trust) there is no other place.
-    async fn fetch(&mut self) -> Result<Answer, ScrapeError> {
-        let page = self.page(&self.endpoint.clone()).await;
+    async fn fetch_whole(&mut self) -> Result<Answer, ScrapeError> {
+        const WHOLE: Request<'_> = Request { query: "", accept: PAGES };
+        let page = self.client.fetch(&self.endpoint, WHOLE).await.and_then(Answer::page);
         let open = self.endpoint.access.as_ref().is_none_or(|access| access.plain_fallback());
         let elsewhere = self.endpoint.path != DEFAULT_PATH || self.endpoint.access.is_some();
         match page {
             Err(ScrapeError::Status(StatusCode::NOT_FOUND) | ScrapeError::NotTls) if open && elsewhere => {
-                self.client.disconnect();
                 let default =
                     Endpoint { path: DEFAULT_PATH.to_owned(), access: None, ..self.endpoint.clone() };
-                match self.page(&default).await {
+                match Box::pin(self.client.fetch(&default, WHOLE)).await.and_then(Answer::page) {
                     Ok(found) => {
                         self.endpoint = default;
                         Ok(found)
@@ -142,19 +218,16 @@ impl PolledPod {
         }
     }
 
-    async fn page(&mut self, endpoint: &Endpoint) -> Result<Answer, ScrapeError> {
-        self.client.fetch(endpoint, PAGES).await?.page()
-    }
-
-    fn look_for_missing(&mut self, page: &[u8]) -> Option<String> {
-        if self.readings.iter().all(Option::is_some) {
+    /// Why not all metrics have a reading, as it was found at most `again` polls ago.
+    fn look_for_missing(&mut self, readings: &[Option<Reading>], page: &[u8], again: u32) -> Option<String> {
+        if readings.iter().all(Option::is_some) {
             self.missing = None;
             return None;
         }
         match &mut self.missing {
-            Some((_, ago)) if *ago < LOOK_AGAIN => *ago += 1,
+            Some((_, ago)) if *ago < again => *ago += 1,
             missing => {
-                let lacking = self.readings.iter().enumerate().filter(|(_, reading)| reading.is_none());
+                let lacking = readings.iter().enumerate().filter(|(_, reading)| reading.is_none());
                 let sentences: Vec<String> =
                     lacking.filter_map(|(at, _)| self.wanted.missing(page, at)).collect();
                 *missing = Some((sentences.join("; "), 0));

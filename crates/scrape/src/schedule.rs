@@ -58,9 +58,9 @@ impl Pacemaker {
         Schedule { interval: *self.interval.borrow(), origin: self.origin }
     }
 
-    /// For one who reads.
-    pub(crate) fn beat(&self) -> Beat {
-        Beat { base: self.base, interval: self.interval.subscribe(), origin: self.origin }
+    /// For one who reads `phase` of an interval later than the schedule says.
+    pub(crate) fn beat(&self, phase: f64) -> Beat {
+        Beat { base: self.base, interval: self.interval.subscribe(), origin: self.origin, phase }
     }
 }
 
@@ -69,13 +69,15 @@ pub(crate) struct Beat {
     pub(crate) base: Duration,
     interval: watch::Receiver<Duration>,
     origin: Instant,
+    phase: f64,
 }
 
 impl Beat {
     /// Waits for the first scheduled instant after `began`, by the pace in force when it comes.
     pub(crate) async fn next(&mut self, began: Instant) {
         loop {
-            let schedule = Schedule { interval: *self.interval.borrow_and_update(), origin: self.origin };
+            let interval = *self.interval.borrow_and_update();
+            let schedule = Schedule { interval, origin: self.origin + interval.mul_f64(self.phase) };
             // Counted from the beginning: a poll that took long does not shift the others.
             let due = schedule.next(began).max(Instant::now());
             tokio::select! {
