@@ -13,6 +13,7 @@ pub mod explain;
 mod go;
 mod holds;
 pub mod hpa;
+mod image;
 mod podautoscaler;
 pub mod quantity;
 pub mod rbac;
@@ -29,11 +30,12 @@ pub mod verify;
 mod warning;
 
 pub use holds::{Override, held};
+pub use image::image_version;
 pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SecretKey,
     SubTargetSelector, Tls,
 };
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Resolved, resolve, resolve_by};
 pub use settings::{Origin, Setting, precedence_table};
 pub use source::{
     Access, Address, EndpointSource, PathRule, PodSource, PortRule, PrometheusSource, Resource, Source,

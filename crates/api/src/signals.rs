@@ -31,6 +31,8 @@ pub(crate) struct Entry<'a> {
     /// Absent in an entry of v0.1.
     pub(crate) source_type: Option<&'a str>,
     pub(crate) wire: &'a MetricSource,
+    /// In which metrics' names are looked up.
+    pub(crate) catalogue: &'a Catalogue,
 }
 
 /// What an entry of the shape of v0.1 that is written at the top has of a source.
@@ -39,14 +41,19 @@ static NOWHERE: LazyLock<MetricSource> = LazyLock::new(MetricSource::default);
 /// The signals of a spec that is valid, in the order it names them.
 pub(crate) fn of(
     spec: &PodAutoscalerSpec,
+    catalogue: &Catalogue,
     warnings: &mut Vec<Warning>,
     errors: &mut Vec<SpecError>,
 ) -> Vec<Signal> {
-    entries(spec, warnings).iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
+    entries(spec, catalogue, warnings).iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
 }
 
 /// All entries of a spec that is valid, of either shape.
-pub(crate) fn entries<'a>(spec: &'a PodAutoscalerSpec, warnings: &mut Vec<Warning>) -> Vec<Entry<'a>> {
+pub(crate) fn entries<'a>(
+    spec: &'a PodAutoscalerSpec,
+    catalogue: &'a Catalogue,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Entry<'a>> {
     let wire = spec.metrics_sources.as_deref().unwrap_or_default();
     if !wire.is_empty() && wire.iter().all(|source| source.metric_source_type.is_some()) {
         for (field, value) in
@@ -58,14 +65,19 @@ pub(crate) fn entries<'a>(spec: &'a PodAutoscalerSpec, warnings: &mut Vec<Warnin
         }
     }
     if wire.is_empty() {
-        entry(spec, "spec".to_owned(), &NOWHERE).into_iter().collect()
+        entry(spec, catalogue, "spec".to_owned(), &NOWHERE).into_iter().collect()
     } else {
         let path = |at| format!("spec.metricsSources[{at}]");
-        wire.iter().enumerate().filter_map(|(at, source)| entry(spec, path(at), source)).collect()
+        wire.iter().enumerate().filter_map(|(at, source)| entry(spec, catalogue, path(at), source)).collect()
     }
 }
 
-fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) -> Option<Entry<'a>> {
+fn entry<'a>(
+    spec: &'a PodAutoscalerSpec,
+    catalogue: &'a Catalogue,
+    path: String,
+    wire: &'a MetricSource,
+) -> Option<Entry<'a>> {
     let source_type = wire.metric_source_type.as_deref();
     let (metric, value, value_path) = if source_type.is_some() {
         (wire.target_metric.as_ref(), wire.target_value.as_ref(), format!("{path}.targetValue"))
@@ -73,7 +85,7 @@ fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) 
         let metric = wire.metric.as_ref().filter(|metric| !metric.is_empty());
         (metric.or(spec.target_metric.as_ref()), spec.target_value.as_ref(), "spec.targetValue".to_owned())
     };
-    Some(Entry { path, metric: set(metric)?, value: value?, value_path, source_type, wire })
+    Some(Entry { path, metric: set(metric)?, value: value?, value_path, source_type, wire, catalogue })
 }
 
 fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecError>) -> Option<Signal> {
@@ -154,7 +166,7 @@ fn kind_elsewhere(entry: &Entry<'_>) -> Kind {
     if !per_pod(entry) {
         return Kind::Additive;
     }
-    match Catalogue::builtin().resolve(entry.metric) {
+    match entry.catalogue.resolve(entry.metric) {
         Ok(metric) => metric.kind,
         Err(ResolveError::Histogram { .. }) => Kind::Latency,
         Err(ResolveError::NotAName(_)) => Kind::Additive,
@@ -251,7 +263,7 @@ fn from_endpoint(entry: &Entry<'_>, endpoint: &str, warnings: &mut Vec<Warning>)
 
 /// What of a page is read; or that nothing can be.
 fn metric(entry: &Entry<'_>) -> Result<Result<Metric, Read>, SpecError> {
-    match Catalogue::builtin().resolve(entry.metric) {
+    match entry.catalogue.resolve(entry.metric) {
         Ok(metric) => Ok(Ok(metric)),
         Err(error @ ResolveError::Histogram { .. }) => {
             let source = Source::Unsupported(format!("{}: {error}", entry.path));

@@ -53,7 +53,7 @@ impl ControllerRef {
 #[derive(Debug, Clone)]
 pub(crate) struct PodEntry {
     pub(crate) uid: PodUid,
-    /// Pruned to what sources need: labels, the annotations about metrics, ports, address.
+    /// Pruned to what sources need: labels, the annotations about metrics, images, ports, address.
     pub(crate) pod: Arc<Pod>,
     pub(crate) state: PodState,
     pub(crate) controller: Option<ControllerRef>,
@@ -88,6 +88,18 @@ impl PodEntry {
 
     pub(crate) fn address(&self) -> Option<std::net::IpAddr> {
         self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+    }
+
+    /// What the image's tag says of the version of what answers at `port`: of the container that declares the port, else
+    /// of the only one.
+    pub(crate) fn version(&self, port: u16) -> Option<String> {
+        let containers = &self.pod.spec.as_ref()?.containers;
+        let declares = |container: &&Container| {
+            container.ports.iter().flatten().any(|declared| declared.container_port == i32::from(port))
+        };
+        let only = || containers.first().filter(|_| containers.len() == 1);
+        let container = containers.iter().find(declares).or_else(only)?;
+        windlass_api::image_version(container.image.as_deref()?)
     }
 
     /// The role within a StormService, if it has one, and the revision, unless the pod is leaving. Each role has
@@ -164,6 +176,7 @@ fn prune(pod: &mut Pod) {
     if let Some(spec) = pod.spec.take() {
         let containers = spec.containers.into_iter().map(|container| Container {
             name: container.name,
+            image: container.image,
             ports: container.ports,
             ..Container::default()
         });

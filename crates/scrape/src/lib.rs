@@ -7,6 +7,7 @@ mod access;
 mod backoff;
 mod client;
 mod connection;
+mod detection;
 mod error;
 mod filtering;
 mod http1;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
+pub use detection::{Detection, Vocabulary};
 pub use error::{NoValue, ScrapeError};
 pub use http1::Faulty;
 pub use meters::Value;

@@ -11,9 +11,13 @@ mod rbac;
 mod testbed;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use windlass_controller::{CatalogueFile, CatalogueFileError};
+use windlass_metrics::Catalogue;
 
 /// Autoscaling of LLM serving on Kubernetes: a drop-in for AIBrix's PodAutoscaler.
 #[derive(Parser)]
@@ -66,6 +70,12 @@ async fn main() -> ExitCode {
         eprintln!("windlass: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The built-in catalogue, with what a file adds if there is one.
+fn catalogue(path: Option<&Path>) -> Result<Arc<Catalogue>, CatalogueFileError> {
+    let file = path.map(CatalogueFile::open).transpose()?;
+    Ok(Arc::clone(file.as_ref().map_or(Catalogue::builtin(), CatalogueFile::catalogue)))
 }
 
 /// Completes at SIGINT or SIGTERM.

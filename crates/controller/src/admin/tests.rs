@@ -33,6 +33,7 @@ async fn serve(world: World, ago: Duration) -> (SocketAddr, Arc<Shared>) {
         pulses,
         recommend_only: false,
         served_crd: crate::served_crd::Finding::default(),
+        catalogue: crate::catalogue::Standing::default(),
     });
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().unwrap();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use kube::Client;
 use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
-use windlass_metrics::Wanted;
+use windlass_metrics::Catalogue;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Access, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError};
+use windlass_scrape::{
+    Access, Detection, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError, Vocabulary,
+};
 
-use super::{Active, Key, Member};
+use super::{Active, Key, Member, engines};
 use crate::clock::Clock;
 use crate::credentials;
 
@@ -58,7 +60,7 @@ impl Silence {
 struct Page {
     port: PortRule,
     path: PathRule,
-    wanted: Arc<Wanted>,
+    vocabulary: Arc<Vocabulary>,
     signals: Vec<u8>,
     declared: Declared,
     access: Option<Arc<Access>>,
@@ -76,9 +78,9 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
+    pub(super) fn new(sources: &[Source], catalogue: &Arc<Catalogue>, schedule: Schedule) -> Self {
         Self {
-            pages: pages(sources),
+            pages: pages(sources, catalogue),
             version: 0,
             pollers: HashMap::new(),
             keepers: None,
@@ -87,9 +89,9 @@ impl Polling {
     }
 
     /// Reads other pages from now on.
-    pub(super) fn read_from(&mut self, sources: &[Source]) {
+    pub(super) fn read_from(&mut self, sources: &[Source], catalogue: &Arc<Catalogue>) {
         self.stop();
-        self.pages = pages(sources);
+        self.pages = pages(sources, catalogue);
         self.version += 1;
     }
 
@@ -132,7 +134,10 @@ impl Polling {
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
                 let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let task = Poller::spawn(endpoint, &self.pacemaker, Arc::clone(&page.wanted), report);
+                let labels = member.entry.pod.metadata.labels.as_ref();
+                let label = |key: &str| labels?.get(key).map(String::as_str);
+                let detection = Detection::new(Arc::clone(&page.vocabulary), label);
+                let task = Poller::detecting(endpoint, &self.pacemaker, detection, report);
                 self.pollers.insert((uid, index), task);
             }
         }
@@ -152,6 +157,14 @@ impl Active {
         };
         // A page that was under way while the ready pods changed is of before the change.
         let taken = clock.at(outcome.asked);
+        if let Some(detected) = outcome.detected {
+            let port = page.port.of(&member.entry.pod);
+            let found = engines::Found::new(detected, &member.entry, port);
+            member.engines.retain(|(page, _)| *page != id.index);
+            member.engines.reserve_exact(1);
+            member.engines.push((id.index, found));
+            self.engines.take();
+        }
         match outcome.values {
             Err(error) => {
                 member.silence = Some(Silence::of(id, &error));
@@ -190,7 +203,7 @@ impl Active {
 }
 
 /// Sources on the same port and path share one poll.
-fn pages(sources: &[Source]) -> Vec<Page> {
+fn pages(sources: &[Source], catalogue: &Arc<Catalogue>) -> Vec<Page> {
     let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
     for (signal, source) in (0..).zip(sources) {
         let Source::Pod(source) = source else { continue };
@@ -209,7 +222,10 @@ fn pages(sources: &[Source]) -> Vec<Page> {
     let page = |(source, signals): (&PodSource, Vec<u8>)| Page {
         port: source.port,
         path: source.path.clone(),
-        wanted: Arc::new(Wanted::new(&signals.iter().filter_map(metric).collect::<Vec<_>>())),
+        vocabulary: Arc::new(Vocabulary::new(
+            Arc::clone(catalogue),
+            signals.iter().filter_map(metric).collect(),
+        )),
         signals,
         access: credentials::access(&source.access, true),
         declared: source.access.clone(),

@@ -155,8 +155,15 @@ impl World {
     pub(crate) fn read(&mut self, number: u32, value: f64) {
         let asked = TokioInstant::now();
         let values = Ok(vec![Some(windlass_scrape::Value { value, since: asked })]);
-        let outcome =
-            Outcome { asked, values, missing: None, filtered: false, bytes: 100, took: Duration::ZERO };
+        let outcome = Outcome {
+            asked,
+            values,
+            missing: None,
+            detected: None,
+            filtered: false,
+            bytes: 100,
+            took: Duration::ZERO,
+        };
         self.index.polled(
             &key(),
             PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),
