@@ -13,7 +13,7 @@ pub mod explain;
 mod go;
 mod holds;
 pub mod hpa;
-mod image;
+pub mod image;
 mod podautoscaler;
 pub mod quantity;
 pub mod rbac;
@@ -30,7 +30,6 @@ pub mod verify;
 mod warning;
 
 pub use holds::{Override, held};
-pub use image::image_version;
 pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SecretKey,
     SubTargetSelector, Tls,

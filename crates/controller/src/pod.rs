@@ -90,16 +90,9 @@ impl PodEntry {
         self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
     }
 
-    /// What the image's tag says of the version of what answers at `port`: of the container that declares the port, else
-    /// of the only one.
+    /// What the image's tag says of the version of what answers at `port`.
     pub(crate) fn version(&self, port: u16) -> Option<String> {
-        let containers = &self.pod.spec.as_ref()?.containers;
-        let declares = |container: &&Container| {
-            container.ports.iter().flatten().any(|declared| declared.container_port == i32::from(port))
-        };
-        let only = || containers.first().filter(|_| containers.len() == 1);
-        let container = containers.iter().find(declares).or_else(only)?;
-        windlass_api::image_version(container.image.as_deref()?)
+        windlass_api::image::version_of(&self.pod, port)
     }
 
     /// The role within a StormService, if it has one, and the revision, unless the pod is leaving. Each role has

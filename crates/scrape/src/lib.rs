@@ -17,6 +17,7 @@ mod poller;
 mod pool;
 mod prometheus;
 mod schedule;
+pub mod survey;
 
 use std::time::Duration;
 

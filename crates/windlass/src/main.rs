@@ -6,6 +6,7 @@ mod crd;
 mod demo;
 #[cfg(feature = "testbed")]
 mod load;
+mod metrics;
 mod rbac;
 #[cfg(feature = "testbed")]
 mod testbed;
@@ -35,6 +36,8 @@ enum Command {
     Crd,
     /// Tell what would become of `PodAutoscaler`s: accepted or not, every number, what is unlike AIBrix. Writes nothing.
     Verify(verify::Arguments),
+    /// Tell what is seen of an engine: which it is, its metrics and where each is read, what is missing, what a page costs.
+    Metrics(metrics::Arguments),
     /// Print the rights the controller needs: Namespace, `ServiceAccount`, roles and their bindings.
     Rbac(rbac::Arguments),
     /// A real control plane on loopback with simulated nodes and engines.
@@ -58,6 +61,7 @@ async fn main() -> ExitCode {
         Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
         Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Metrics(arguments) => metrics::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Rbac(arguments) => rbac::run(arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,
