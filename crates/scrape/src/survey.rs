@@ -118,7 +118,12 @@ pub async fn survey_endpoint(
     let second = take(&mut client, endpoint, "").await?;
     wanted.read(&second.bytes, second.format, &mut readings)?;
     let page = Cost {
-        what: format!("{}://{}{}", if endpoint.access.is_some() { "https" } else { "http" }, endpoint.host, endpoint.path),
+        what: format!(
+            "{}://{}{}",
+            if endpoint.access.is_some() { "https" } else { "http" },
+            endpoint.host,
+            endpoint.path
+        ),
         bytes: second.bytes.len(),
         took: Some(second.took),
     };

@@ -8,6 +8,7 @@
 mod bad_input;
 mod coming_from_aibrix;
 mod conflicts;
+mod engines;
 mod fixture;
 mod holds;
 mod hpa;
