@@ -1,6 +1,7 @@
 //! `windlass metrics`: what is seen of one engine. It writes nothing.
 
-use std::io::Read;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,24 +41,31 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let catalogue = crate::catalogue(arguments.catalogue.as_deref())?;
     if arguments.list {
-        print!("{}", catalogue.markdown());
-        return Ok(());
+        return printed(&catalogue.markdown());
     }
     let look_up = |name: &String| catalogue.lookup(name).with_context(|| format!("--metric {name}"));
     let named: Vec<Metric> = arguments.metrics.iter().map(look_up).collect::<Result<_, _>>()?;
     let Some(subject) = &arguments.subject else {
-        named.iter().for_each(|metric| print!("{}", meaning(metric, None)));
-        return Ok(());
+        let meanings: Vec<String> = named.iter().map(|metric| meaning(metric, None)).collect();
+        return printed(&meanings.concat());
     };
     let metrics = if named.is_empty() { catalogue.metrics() } else { &named };
     let survey = survey(&arguments, subject, &catalogue, metrics).await?;
     let engine = survey.detected.as_ref().map(|detected| detected.engine.as_str());
-    named.iter().for_each(|metric| print!("{}", meaning(metric, engine)));
-    if !named.is_empty() {
-        println!();
+    let mut text = String::new();
+    for metric in &named {
+        writeln!(text, "{}", meaning(metric, engine))?;
     }
-    print!("{survey}");
-    Ok(())
+    write!(text, "{survey}")?;
+    printed(&text)
+}
+
+/// Who reads only the beginning, as `head` does, has what it wants.
+fn printed(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn survey(

@@ -37,7 +37,13 @@ impl fmt::Display for Survey {
         if !missing.is_empty() {
             writeln!(f, "\nmissing")?;
         }
-        missing.into_iter().try_for_each(|(metric, why)| writeln!(f, "- {metric}: {why}"))
+        // What no row of the catalogue has more to say of fits in one line.
+        let (plain, told): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|(_, why)| why.ends_with("does not expose it"));
+        told.iter().try_for_each(|(metric, why)| writeln!(f, "- {metric}: {why}"))?;
+        let Some((_, why)) = plain.first() else { return Ok(()) };
+        let names: Vec<&str> = plain.iter().map(|(metric, _)| *metric).collect();
+        writeln!(f, "- {}: {why}", names.join(", "))
     }
 }
 
