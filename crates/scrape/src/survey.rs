@@ -139,7 +139,7 @@ pub async fn survey_endpoint(
 }
 
 async fn take(client: &mut Client, endpoint: &Endpoint, query: &str) -> Result<Taken, ScrapeError> {
-    let limit = deadline(Duration::from_secs(60));
+    let limit = deadline(Duration::from_mins(1));
     let asked = Instant::now();
     let fetch = client.fetch(endpoint, Request { query, accept: PAGES });
     let answer = tokio::time::timeout(limit, fetch).await.unwrap_or(Err(ScrapeError::Deadline(limit)));

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// may still have a write under way, so that strategies KPA and APA take over after it.
     #[arg(long, default_value = "15s", value_parser = span)]
     hpa_sync_period: Duration,
-    /// A TOML file that extends the catalogue of engines' metrics (docs/catalogue.md), a mounted ConfigMap for instance.
+    /// A TOML file that extends the catalogue of engines' metrics (docs/catalogue.md), a mounted `ConfigMap` for instance.
     /// It is followed: what changes in it is in force within seconds, and a wrong version is refused and said.
     #[arg(long, value_name = "FILE")]
     catalogue: Option<PathBuf>,
