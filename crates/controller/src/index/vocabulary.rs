@@ -23,3 +23,23 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_api::Source;
+
+    use super::*;
+    use crate::index::tests::{World, key};
+
+    #[test]
+    fn another_catalogue_is_in_force_at_once() {
+        let mut world = World::new();
+        let file = "[[engine]]\nname = \"mine\"\ntitle = \"Mine\"\nprefixes = [\"mine_\"]\n[[metric]]\nname = \"inflight\"\n\
+            [[metric.alias]]\nengine = \"mine\"\ntype = \"gauge\"\nadd = [\"mine_jobs\"]\n";
+        world.index.use_catalogue(Arc::new(Catalogue::builtin().extended(file).unwrap()));
+        let active = world.index.autoscalers[&key()].state.as_ref().ok().unwrap();
+        let Source::Pod(source) = &active.resolved.sources[0] else { panic!("a pod's page") };
+        assert_eq!(source.metric.aliases[0].engine, "mine");
+        assert!(world.index.status_due.contains(&key()));
+    }
+}
