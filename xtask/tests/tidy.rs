@@ -17,7 +17,17 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("windlass-engine-model", &[]),
     ("windlass-workload", &[]),
     ("windlass-testbed", &["windlass-engine-model", "windlass-workload", "windlass-metrics"]),
-    ("windlass", &["windlass-api", "windlass-controller", "windlass-testbed", "windlass-workload"]),
+    (
+        "windlass",
+        &[
+            "windlass-api",
+            "windlass-controller",
+            "windlass-metrics",
+            "windlass-scrape",
+            "windlass-testbed",
+            "windlass-workload",
+        ],
+    ),
     ("windlass-bench", &["windlass-metrics", "windlass-scaling", "windlass-scrape", "windlass-testbed"]),
     ("windlass-trials", &["windlass-testbed", "windlass-workload", "windlass-metrics"]),
     ("xtask", &[]),

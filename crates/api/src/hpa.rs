@@ -16,6 +16,7 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
+use windlass_metrics::Catalogue;
 use windlass_scaling::{Instant, Mode};
 
 use crate::explain::within;
@@ -49,6 +50,7 @@ pub fn autoscaler_of(hpa: &str) -> Option<&str> {
 /// Reads what is said of metrics, and checks what else a HorizontalPodAutoscaler cannot have.
 pub(crate) fn read(
     object: &PodAutoscaler,
+    catalogue: &Catalogue,
     warnings: &mut Vec<Warning>,
     errors: &mut Vec<SpecError>,
 ) -> (Vec<MetricSpec>, Vec<Setting>) {
@@ -62,7 +64,7 @@ pub(crate) fn read(
         )));
     }
     warn_of_zero(&object.spec, warnings);
-    let entries = signals::entries(&object.spec, warnings);
+    let entries = signals::entries(&object.spec, catalogue, warnings);
     metrics::of(&entries, warnings, errors)
 }
 

@@ -13,6 +13,7 @@ pub mod explain;
 mod go;
 mod holds;
 pub mod hpa;
+pub mod image;
 mod metric;
 mod podautoscaler;
 pub mod quantity;
@@ -34,7 +35,7 @@ pub use podautoscaler::{
     MetricSource, ObjectReference, PodAutoscaler, PodAutoscalerSpec, Predictive, Schedule, SecretKey,
     SubTargetSelector, Tls,
 };
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Resolved, resolve, resolve_by};
 pub use settings::{Origin, Setting, precedence_table};
 pub use source::{
     Access, Address, EndpointSource, PathRule, PodSource, PortRule, PrometheusSource, Resource, Source,

@@ -17,7 +17,7 @@ const MODEL: &str = "model_name";
 
 /// What is read from a page for `entry`.
 pub(crate) fn of(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Metric, SpecError> {
-    let catalogue = Catalogue::builtin();
+    let catalogue = entry.catalogue;
     let selector = selector(entry)?;
     let mut metric = catalogue.resolve(&selector.to_string()).map_err(|error| not_a_name(entry, &error))?;
     of_engine(entry, catalogue, &mut metric, warnings)?;
@@ -27,14 +27,14 @@ pub(crate) fn of(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Metri
 
 /// What is read beside `metric` to tell whether nothing happens because nothing is asked for: the requests under way, of the
 /// same engines and models. `None` where a value needs no events.
-pub(crate) fn inflight_beside(metric: &Metric) -> Option<Metric> {
+pub(crate) fn inflight_beside(metric: &Metric, catalogue: &Catalogue) -> Option<Metric> {
     if !metric.is_of_events() {
         return None;
     }
     let mut matchers = metric.name.parse::<Selector>().ok()?.matchers;
     matchers.retain(|matcher| matcher.label == MODEL);
     let name = Selector { name: "inflight".to_owned(), matchers }.to_string();
-    let mut inflight = Catalogue::builtin().resolve(&name).ok()?;
+    let mut inflight = catalogue.resolve(&name).ok()?;
     let engines: Vec<&str> = metric.aliases.iter().map(|alias| alias.engine.as_str()).collect();
     if !engines.contains(&"") {
         inflight.aliases.retain(|alias| engines.contains(&alias.engine.as_str()));

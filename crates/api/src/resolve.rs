@@ -1,9 +1,11 @@
 //! Every dialect made into one policy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::MetricSpec;
+use windlass_metrics::Catalogue;
 use windlass_scaling::{ApaPolicy, Instant, KpaPolicy, Order, Policy, Strategy};
 
 use crate::holds::{self, Holds, Override};
@@ -35,13 +37,15 @@ pub struct Resolved {
     says_over: bool,
     /// Where each signal is read, in the order of the policy's signals.
     pub sources: Vec<Source>,
+    /// In which the metrics' names were looked up.
+    pub catalogue: Arc<Catalogue>,
     /// What its author may not expect, ordered by subject.
     pub warnings: Vec<Warning>,
     /// Each number and where it comes from.
     pub settings: Vec<Setting>,
 }
 
-/// Reads an object of any generation.
+/// Reads an object of any generation, with the built-in catalogue; see [`resolve_by`].
 ///
 /// What stops scaling is an error, all of them at once; what is merely ignored or read in another way is a warning.
 ///
@@ -64,6 +68,11 @@ pub struct Resolved {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
+    resolve_by(object, Catalogue::builtin())
+}
+
+/// Reads an object of any generation; what its metrics' names mean is what `catalogue` says.
+pub fn resolve_by(object: &PodAutoscaler, catalogue: &Arc<Catalogue>) -> Result<Resolved, Vec<SpecError>> {
     let mut errors = validate::validate(object);
     let spec = &object.spec;
     let schedules = schedule::read(spec, &mut errors);
@@ -87,8 +96,8 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
     );
     let is_hpa = algorithm == Algorithm::Hpa;
     let (metrics, targets) =
-        if is_hpa { hpa::read(object, &mut warnings, &mut errors) } else { Default::default() };
-    let signals = if is_hpa { Vec::new() } else { signals::of(spec, &mut warnings, &mut errors) };
+        if is_hpa { hpa::read(object, catalogue, &mut warnings, &mut errors) } else { Default::default() };
+    let signals = if is_hpa { Vec::new() } else { signals::of(spec, catalogue, &mut warnings, &mut errors) };
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -126,6 +135,7 @@ pub fn resolve(object: &PodAutoscaler) -> Result<Resolved, Vec<SpecError>> {
         overriding: holds.overriding,
         says_over: false,
         sources,
+        catalogue: Arc::clone(catalogue),
         warnings: Vec::new(),
         settings: report,
     };

@@ -31,6 +31,8 @@ pub(crate) struct Entry<'a> {
     /// Absent in an entry of v0.1.
     pub(crate) source_type: Option<&'a str>,
     pub(crate) wire: &'a MetricSource,
+    /// In which metrics' names are looked up.
+    pub(crate) catalogue: &'a Catalogue,
 }
 
 /// What an entry of the shape of v0.1 that is written at the top has of a source.
@@ -39,14 +41,19 @@ static NOWHERE: LazyLock<MetricSource> = LazyLock::new(MetricSource::default);
 /// The signals of a spec that is valid, in the order it names them.
 pub(crate) fn of(
     spec: &PodAutoscalerSpec,
+    catalogue: &Catalogue,
     warnings: &mut Vec<Warning>,
     errors: &mut Vec<SpecError>,
 ) -> Vec<Signal> {
-    entries(spec, warnings).iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
+    entries(spec, catalogue, warnings).iter().filter_map(|entry| signal(entry, warnings, errors)).collect()
 }
 
 /// All entries of a spec that is valid, of either shape.
-pub(crate) fn entries<'a>(spec: &'a PodAutoscalerSpec, warnings: &mut Vec<Warning>) -> Vec<Entry<'a>> {
+pub(crate) fn entries<'a>(
+    spec: &'a PodAutoscalerSpec,
+    catalogue: &'a Catalogue,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Entry<'a>> {
     let wire = spec.metrics_sources.as_deref().unwrap_or_default();
     if !wire.is_empty() && wire.iter().all(|source| source.metric_source_type.is_some()) {
         for (field, value) in
@@ -58,14 +65,19 @@ pub(crate) fn entries<'a>(spec: &'a PodAutoscalerSpec, warnings: &mut Vec<Warnin
         }
     }
     if wire.is_empty() {
-        entry(spec, "spec".to_owned(), &NOWHERE).into_iter().collect()
+        entry(spec, catalogue, "spec".to_owned(), &NOWHERE).into_iter().collect()
     } else {
         let path = |at| format!("spec.metricsSources[{at}]");
-        wire.iter().enumerate().filter_map(|(at, source)| entry(spec, path(at), source)).collect()
+        wire.iter().enumerate().filter_map(|(at, source)| entry(spec, catalogue, path(at), source)).collect()
     }
 }
 
-fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) -> Option<Entry<'a>> {
+fn entry<'a>(
+    spec: &'a PodAutoscalerSpec,
+    catalogue: &'a Catalogue,
+    path: String,
+    wire: &'a MetricSource,
+) -> Option<Entry<'a>> {
     let source_type = wire.metric_source_type.as_deref();
     let (metric, value, value_path) = if source_type.is_some() {
         (wire.target_metric.as_ref(), wire.target_value.as_ref(), format!("{path}.targetValue"))
@@ -73,7 +85,7 @@ fn entry<'a>(spec: &'a PodAutoscalerSpec, path: String, wire: &'a MetricSource) 
         let metric = wire.metric.as_ref().filter(|metric| !metric.is_empty());
         (metric.or(spec.target_metric.as_ref()), spec.target_value.as_ref(), "spec.targetValue".to_owned())
     };
-    Some(Entry { path, metric: set(metric)?, value: value?, value_path, source_type, wire })
+    Some(Entry { path, metric: set(metric)?, value: value?, value_path, source_type, wire, catalogue })
 }
 
 fn signal(entry: &Entry<'_>, warnings: &mut Vec<Warning>, errors: &mut Vec<SpecError>) -> Option<Signal> {
@@ -171,7 +183,7 @@ fn kind_elsewhere(entry: &Entry<'_>) -> Kind {
     if !per_pod(entry) {
         return Kind::Additive;
     }
-    Catalogue::builtin().resolve(entry.metric).map_or(Kind::Additive, |metric| metric.kind)
+    entry.catalogue.resolve(entry.metric).map_or(Kind::Additive, |metric| metric.kind)
 }
 
 fn read_from(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, SpecError> {
@@ -258,7 +270,7 @@ fn from_endpoint(entry: &Entry<'_>, endpoint: &str, warnings: &mut Vec<Warning>)
         address: address(entry, endpoint)?,
         path: source::rooted(set(entry.wire.path.as_ref()).unwrap_or("/metrics")),
         access: access(entry),
-        inflight: metric::inflight_beside(&metric),
+        inflight: metric::inflight_beside(&metric, entry.catalogue),
         metric,
     };
     let of_events = source.metric.is_of_events();
@@ -293,7 +305,7 @@ fn from_pods(entry: &Entry<'_>, warnings: &mut Vec<Warning>) -> Result<Read, Spe
     let port = set(entry.wire.port.as_ref()).and_then(source::parse_port);
     let path = set(entry.wire.path.as_ref());
     let source = PodSource {
-        inflight: metric::inflight_beside(&metric),
+        inflight: metric::inflight_beside(&metric, entry.catalogue),
         metric,
         access,
         port: port.map_or(PortRule::Discover, PortRule::Fixed),

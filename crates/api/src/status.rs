@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The most entries of `scalingHistory`.
 pub const MAX_HISTORY: usize = 5;
+/// The most entries of `engines`: engines, their generations and versions, of one target.
+pub const MAX_ENGINES: usize = 8;
+/// The most entries of an engine's `aliases`.
+pub const MAX_ALIASES: usize = 32;
 
 /// What was last decided, and what it rests on.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -49,6 +53,11 @@ pub struct PodAutoscalerStatus {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<SignalStatus>,
+
+    /// The engines of the ready pods, as far as they are known: what was found on the pods' pages.
+    #[schemars(length(max = MAX_ENGINES))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineStatus>,
 
     /// The target's pods, each counted once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +118,39 @@ pub struct SignalStatus {
     /// Age of the newest reading, in seconds; absent when there never was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<f64>,
+}
+
+/// Ready pods of one engine and version, and where their metrics are read.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineStatus {
+    /// The engine, as the catalogue names it; by a label of the pod, else by its page.
+    pub engine: String,
+    /// The engine's generation, where its page tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// The tag of the container's image. (No engine's page tells its version.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How many ready pods.
+    pub pods: i32,
+    /// What is read from where.
+    #[schemars(length(max = MAX_ALIASES))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<AliasStatus>,
+}
+
+/// Where a metric is read.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AliasStatus {
+    /// The metric, as the spec names it.
+    pub metric: String,
+    /// The series on the pods' pages.
+    pub series: String,
+    /// In what way the series is a stand-in; absent where the engine exposes the metric itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub derived: Option<String>,
 }
 
 /// The target's pods, each in exactly one of the four.

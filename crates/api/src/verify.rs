@@ -1,20 +1,23 @@
 //! `PodAutoscaler`s on paper: what of a manifest would be accepted, and what would come of it.
 //!
-//! Whatever is judged here is judged by [`resolve`](crate::resolve), as in the controller. What does not even have the
+//! Whatever is judged here is judged by [`resolve_by`](crate::resolve_by), as in the controller. What does not even have the
 //! shape of an object is told by the CRD's own schema.
 
 mod manifest;
 mod shape;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use windlass_metrics::Catalogue;
 use windlass_scaling::Instant;
 
 use crate::dialect::{self, Dialect, dialects};
 use crate::differences::{Difference, differences};
 use crate::podautoscaler::PodAutoscaler;
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::{Resolved, resolve_by};
 
 pub use manifest::{Found, read};
 
@@ -115,7 +118,7 @@ impl Report {
         }
     }
 
-    fn of(origin: String, object: &Value, now: Timestamp) -> Self {
+    fn of(origin: String, object: &Value, by: (Timestamp, &Arc<Catalogue>)) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let mut report = Self {
             origin,
@@ -139,7 +142,7 @@ impl Report {
         if report.name.is_empty() {
             report.refuse("InvalidSpec", "metadata.name: is missing; name the object".to_owned());
         }
-        report.judge(object, now);
+        report.judge(object, by);
         report.accepted = report.errors.is_empty();
         report
     }
@@ -148,7 +151,7 @@ impl Report {
         self.errors.push(Problem { reason: reason.to_owned(), sentence });
     }
 
-    fn judge(&mut self, object: &Value, now: Timestamp) {
+    fn judge(&mut self, object: &Value, (now, catalogue): (Timestamp, &Arc<Catalogue>)) {
         let object: PodAutoscaler = match serde_json::from_value(object.clone()) {
             Ok(object) => object,
             Err(error) => {
@@ -165,7 +168,7 @@ impl Report {
         let spoken = dialects(&object);
         self.dialect = dialect::spoken(&spoken);
         self.dialects = spoken.into_iter().map(|(dialect, by)| Spoken { dialect, by }).collect();
-        match resolve(&object) {
+        match resolve_by(&object, catalogue) {
             Ok(mut resolved) => {
                 // An override may be over.
                 resolved.at(now, Instant::ZERO);
@@ -206,8 +209,8 @@ impl Report {
 }
 
 /// Judges an object of a cluster, as it is stored there.
-pub fn stored(object: &Value, now: Timestamp) -> Report {
-    Report::of("cluster".to_owned(), object, now)
+pub fn stored(object: &Value, now: Timestamp, catalogue: &Arc<Catalogue>) -> Report {
+    Report::of("cluster".to_owned(), object, (now, catalogue))
 }
 
 #[cfg(test)]

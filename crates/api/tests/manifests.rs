@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use windlass_api::rbac::Rbac;
 use windlass_api::verify::{Problem, read};
 use windlass_api::{PodAutoscaler, SpecError, crd, precedence_table, resolve};
+use windlass_metrics::Catalogue;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -147,7 +148,7 @@ fn what_only_the_controller_can_judge_is_refused_by_it() {
 fn verify_refuses_what_is_refused_and_nothing_else() {
     for (folder, accepted) in [("valid", true), ("invalid", false), ("refused", false)] {
         for (name, yaml) in files(&repository(&format!("crates/api/tests/fixtures/{folder}"))) {
-            let found = read(&name, &yaml, jiff::Timestamp::UNIX_EPOCH);
+            let found = read(&name, &yaml, jiff::Timestamp::UNIX_EPOCH, Catalogue::builtin());
             let [report] = &found.reports[..] else { panic!("{name}: {found:?}") };
             let unsupported = report.errors.iter().all(|error| error.reason == "Unsupported");
             assert_eq!(report.accepted || (accepted && unsupported), accepted, "{name}: {:?}", report.errors);

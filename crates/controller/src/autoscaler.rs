@@ -2,6 +2,7 @@
 
 mod attention;
 mod by_the_clock;
+mod engines;
 mod holding;
 mod others;
 mod polling;
@@ -10,7 +11,7 @@ mod sources;
 mod values;
 mod writing;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use kube::ResourceExt;
 use kube::core::ApiResource;
 use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
-use windlass_api::status::{MAX_HISTORY, ScalingRecord};
+use windlass_api::status::{EngineStatus, MAX_HISTORY, ScalingRecord};
 use windlass_api::{PodAutoscaler, Resolved, Source, TargetRef};
 use windlass_scaling::attention::{Attention, BASE};
 use windlass_scaling::{
@@ -132,6 +133,8 @@ pub(crate) struct Member {
     pub(crate) membership: Membership,
     /// Why the last poll gave nothing, or not everything, and of which page.
     pub(crate) silence: Option<Silence>,
+    /// What was found out of the engine, by the index of the page that told it.
+    pub(crate) engines: Vec<(usize, engines::Found)>,
 }
 
 impl Member {
@@ -186,6 +189,8 @@ pub(crate) struct Active {
     pub(crate) conflict: Option<Conflict>,
     /// Pods that count for another PodAutoscaler's target as well.
     pub(crate) shared: BTreeMap<PodUid, Key>,
+    /// The engines of the ready pods; made when it is asked for.
+    engines: OnceCell<Vec<EngineStatus>>,
 }
 
 /// A PodAutoscaler as it stands in the cluster.
@@ -208,7 +213,11 @@ impl Active {
             ScaleProblem { reason: LOOKING_UP_TARGET, message: "the target is being looked up".to_owned() };
         Self {
             memory: Memory::new(&resolved.policy),
-            polling: Polling::new(&resolved.sources, Schedule { interval: BASE, origin }),
+            polling: Polling::new(
+                &resolved.sources,
+                &resolved.catalogue,
+                Schedule { interval: BASE, origin },
+            ),
             attention: Attention::default(),
             sourcing: Sourcing::new(&resolved.sources, origin),
             reader: None,
@@ -235,6 +244,7 @@ impl Active {
             others: Others::default(),
             conflict: None,
             shared: BTreeMap::new(),
+            engines: OnceCell::new(),
         }
     }
 
@@ -247,11 +257,14 @@ impl Active {
                 .zip(after)
                 .all(|(before, after)| after.is_same(&before.metric, &before.read_from));
         if resolved.sources != self.resolved.sources || !unmoved {
-            self.polling.read_from(&resolved.sources);
+            self.read_pages(&resolved);
             self.sourcing.read_from(&resolved.sources);
             self.readings = Readings::default();
             self.memory.listen_anew();
             self.outages.forget();
+        } else if !Arc::ptr_eq(&resolved.catalogue, &self.resolved.catalogue) {
+            // The same metrics, but other engines may be known.
+            self.read_pages(&resolved);
         }
         self.memory.adapt(&resolved.policy);
         if self.quarantine.take().is_some() {
@@ -314,6 +327,7 @@ impl Active {
             let first_seen = ready_before.is_empty();
             self.facts.ready_changed_at = if first_seen { now } else { now + SETTLE };
         }
+        self.engines.take();
         let members = &self.members;
         self.readings.retain(|uid| members.contains_key(&uid));
         if let Some(sink) = sink {

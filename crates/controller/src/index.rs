@@ -8,6 +8,7 @@ mod pods;
 mod shared;
 mod telling;
 mod term;
+mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
 use kube::core::{ApiResource, GroupVersionKind};
-use windlass_api::{PodAutoscaler, Resolved, resolve};
+use windlass_api::{PodAutoscaler, Resolved, resolve_by};
+use windlass_metrics::Catalogue;
 use windlass_scaling::{Instant, Mode, PodUid, attention};
 use windlass_scrape::Outcome;
 
@@ -98,6 +100,7 @@ pub(crate) struct Index {
     /// None: every page is read once a second, whatever happens.
     pacing: Option<Pacing>,
     reader: Option<SourceReader>,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Index {
@@ -121,6 +124,7 @@ impl Index {
             recommend_only: false,
             pacing: None,
             reader: None,
+            catalogue: Arc::clone(Catalogue::builtin()),
         }
     }
 
@@ -196,7 +200,7 @@ impl Index {
         let told = told.unwrap_or_else(|| Told::of(&object));
         let remembers = history.is_some();
         let history = history.unwrap_or_else(|| history_of(&object));
-        let resolved = resolve(&object).map(|mut resolved| {
+        let resolved = resolve_by(&object, &self.catalogue).map(|mut resolved| {
             // Of a HorizontalPodAutoscaler it is told what would be done.
             if self.recommend_only && resolved.hpa.is_none() {
                 let mode = &mut resolved.policy.hold.mode;

@@ -6,6 +6,7 @@
 mod admin;
 mod announce;
 mod autoscaler;
+mod catalogue;
 mod clock;
 mod credentials;
 mod hpa;
@@ -40,6 +41,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use admin::{Admin, AdminError};
 pub use autoscaler::{Shares, is_deciding};
+pub use catalogue::{CatalogueFile, CatalogueFileError};
 use clock::Clock;
 use index::Index;
 use journal::Journal;
@@ -62,6 +64,8 @@ pub struct Options {
     pub hpa_sync_period: Option<Duration>,
     /// What reading pods' pages may cost. None: every page is read once a second, whatever happens.
     pub shares: Option<Shares>,
+    /// What extends the built-in catalogue of metrics.
+    pub catalogue: Option<CatalogueFile>,
     /// Where it tells of itself; nowhere, if none.
     pub admin: Option<Admin>,
 }
@@ -77,6 +81,7 @@ struct Shared {
     journal: Journal,
     pulses: pulse::Pulses,
     served_crd: served_crd::Finding,
+    catalogue: catalogue::Standing,
 }
 
 /// Single reads of the API server at a time.
@@ -135,6 +140,7 @@ pub async fn run(
             journal: journal.clone(),
             pulses: pulse::Pulses::new(clock.now()),
             served_crd: served_crd::Finding::default(),
+            catalogue: catalogue::Standing::default(),
         }
     });
     let mut running = JoinSet::new();
@@ -143,6 +149,10 @@ pub async fn run(
     running.spawn(served_crd::look(client.clone(), Arc::clone(&shared)));
     running.spawn(hpa::watch_hpas(client.clone(), Arc::clone(&shared)));
     running.spawn(watches::watch_scaled_objects(client.clone(), Arc::clone(&shared)));
+    if let Some(file) = options.catalogue {
+        shared.index.lock().use_catalogue(Arc::clone(file.catalogue()));
+        running.spawn(catalogue::follow(file, Arc::clone(&shared)));
+    }
     running.spawn(tasks::tick(Arc::clone(&shared)));
     running.spawn(tasks::begin_leading(Arc::clone(&shared)));
     if options.shares.is_some() {

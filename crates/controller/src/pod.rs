@@ -53,7 +53,7 @@ impl ControllerRef {
 #[derive(Debug, Clone)]
 pub(crate) struct PodEntry {
     pub(crate) uid: PodUid,
-    /// Pruned to what sources need: labels, the annotations about metrics, ports, address.
+    /// Pruned to what sources need: labels, the annotations about metrics, images, ports, address.
     pub(crate) pod: Arc<Pod>,
     pub(crate) state: PodState,
     pub(crate) controller: Option<ControllerRef>,
@@ -88,6 +88,11 @@ impl PodEntry {
 
     pub(crate) fn address(&self) -> Option<std::net::IpAddr> {
         self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+    }
+
+    /// What the image's tag says of the version of what answers at `port`.
+    pub(crate) fn version(&self, port: u16) -> Option<String> {
+        windlass_api::image::version_of(&self.pod, port)
     }
 
     /// The role within a StormService, if it has one, and the revision, unless the pod is leaving. Each role has
@@ -164,6 +169,7 @@ fn prune(pod: &mut Pod) {
     if let Some(spec) = pod.spec.take() {
         let containers = spec.containers.into_iter().map(|container| Container {
             name: container.name,
+            image: container.image,
             ports: container.ports,
             ..Container::default()
         });

@@ -14,3 +14,16 @@ fn the_page_is_up_to_date() {
     let page = std::fs::read_to_string(path).unwrap();
     assert!(page == generated, "docs/catalogue.md is old; run `cargo xtask codegen`");
 }
+
+/// What the page shows of a catalogue of one's own is one.
+#[test]
+fn the_example_extends_the_catalogue() {
+    let page = Catalogue::builtin().page();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let catalogue = Catalogue::builtin().extended(example).unwrap();
+    assert_eq!(catalogue.resolve("gpu_seconds_rate").unwrap().unit, "seconds/s");
+    let running = catalogue.resolve("running").unwrap();
+    assert_eq!(running.aliases[0].to_string(), "ours_jobs_active");
+    let why = catalogue.why_missing(&catalogue.resolve("kv_util").unwrap(), "ours");
+    assert!(why.ends_with("it has no cache of keys and values"), "{why}");
+}

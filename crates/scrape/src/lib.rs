@@ -8,6 +8,7 @@ mod access;
 mod backoff;
 mod client;
 mod connection;
+mod detection;
 mod error;
 mod filtering;
 mod http1;
@@ -17,11 +18,13 @@ mod poller;
 mod pool;
 mod prometheus;
 mod schedule;
+pub mod survey;
 
 use std::time::Duration;
 
 pub use access::{Access, Credentials, TlsOptions};
 pub use client::{Endpoint, Host};
+pub use detection::{Detection, Vocabulary};
 pub use error::{NoValue, ScrapeError};
 pub use http1::Faulty;
 pub use meters::{Observed, Value, WINDOW};

@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windlass_metrics::{Reading, Wanted};
+use windlass_metrics::{Detected, Reading, Readings, Wanted};
 
 use crate::backoff::Backoff;
 use crate::client::{Answer, Client, PAGES, Request};
+use crate::detection::Detection;
 use crate::filtering::{Filtering, Page};
 use crate::meters::{Meters, Value};
 use crate::pool::with_readings;
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub values: Result<Vec<Option<Value>>, ScrapeError>,
     /// Why a page that was read has not all of them.
     pub missing: Option<String>,
+    /// What was found out of the engine, if it is not what was known before.
+    pub detected: Option<Arc<Detected>>,
     /// Whether the page was asked for by name and had all that was needed; else it is the whole one.
     pub filtered: bool,
     /// Bytes of the page, and of one asked for by name before it in vain; 0 if none was complete.
@@ -63,11 +66,31 @@ impl Poller {
         endpoint: Endpoint,
         pacemaker: &Pacemaker,
         wanted: Arc<Wanted>,
+        sink: impl FnMut(Outcome) + Send + 'static,
+    ) -> Self {
+        Self::begin(endpoint, pacemaker, wanted, None, sink)
+    }
+
+    /// The same for what is read from an engine's page, and finds out which engine it is.
+    pub fn detecting(
+        endpoint: Endpoint,
+        pacemaker: &Pacemaker,
+        detection: Detection,
+        sink: impl FnMut(Outcome) + Send + 'static,
+    ) -> Self {
+        Self::begin(endpoint, pacemaker, detection.wanted(), Some(detection), sink)
+    }
+
+    fn begin(
+        endpoint: Endpoint,
+        pacemaker: &Pacemaker,
+        wanted: Arc<Wanted>,
+        detection: Option<Detection>,
         mut sink: impl FnMut(Outcome) + Send + 'static,
     ) -> Self {
         let mut beat = pacemaker.beat(SPREAD * chance(&endpoint.host));
         let task = tokio::spawn(async move {
-            let mut pod = PolledPod::new(endpoint, beat.base, wanted);
+            let mut pod = PolledPod { detection, ..PolledPod::new(endpoint, beat.base, wanted) };
             let mut backoff = Backoff::default();
             loop {
                 let began = Instant::now();
@@ -93,6 +116,7 @@ pub struct PolledPod {
     endpoint: Endpoint,
     deadline: Duration,
     wanted: Arc<Wanted>,
+    detection: Option<Detection>,
     client: Client,
     filtering: Filtering,
     meters: Meters,
@@ -105,6 +129,7 @@ struct Taken {
     asked: Instant,
     values: Vec<Option<Value>>,
     missing: Option<String>,
+    detected: Option<Arc<Detected>>,
     filtered: bool,
 }
 
@@ -117,6 +142,7 @@ impl PolledPod {
             deadline: deadline(interval),
             meters: Meters::new(&wanted),
             wanted,
+            detection: None,
             client: Client::default(),
             missing: None,
         }
@@ -129,12 +155,21 @@ impl PolledPod {
         let taken = tokio::time::timeout(self.deadline, self.take(began, &mut bytes)).await;
         let took = began.elapsed();
         match taken.unwrap_or(Err(ScrapeError::Deadline(self.deadline))) {
-            Ok(Taken { asked, values, missing, filtered }) => {
-                Outcome { asked, values: Ok(values), missing, filtered, bytes, took }
+            Ok(Taken { asked, values, missing, detected, filtered }) => {
+                Outcome { asked, values: Ok(values), missing, detected, filtered, bytes, took }
             }
             Err(error) => {
                 self.filtering.failed(began);
-                Outcome { asked: began, values: Err(error), missing: None, filtered: false, bytes, took }
+                self.detection.iter_mut().for_each(Detection::doubt);
+                Outcome {
+                    asked: began,
+                    values: Err(error),
+                    missing: None,
+                    detected: None,
+                    filtered: false,
+                    bytes,
+                    took,
+                }
             }
         }
     }
@@ -173,10 +208,12 @@ impl PolledPod {
             if page.lost {
                 self.filtering.restarted(asked);
             }
+            // A whole page behind this one is asked for because something may have changed.
+            self.detection.iter_mut().for_each(Detection::doubt);
             // What it lacks the whole page lacked as well, and said more of.
             let missing = self.look_for_missing(readings, &page.bytes, u32::MAX);
             let values = self.meters.take(readings, asked);
-            Some(Taken { asked, values, missing, filtered: true })
+            Some(Taken { asked, values, missing, detected: None, filtered: true })
         })
     }
 
@@ -186,12 +223,25 @@ impl PolledPod {
             if page.lost {
                 self.filtering.restarted(asked);
             }
+            let detected = self.detect(page, readings);
             let seen = Page { wanted: &self.wanted, readings, bytes: &page.bytes, format: page.format };
             self.filtering.take_whole(seen, asked);
             let missing = self.look_for_missing(readings, &page.bytes, LOOK_AGAIN);
             let values = self.meters.take(readings, asked);
-            Ok(Taken { asked, values, missing, filtered: false })
+            Ok(Taken { asked, values, missing, detected, filtered: false })
         })
+    }
+
+    fn detect(&mut self, page: &Answer, readings: &mut Readings) -> Option<Arc<Detected>> {
+        let detection = self.detection.as_mut()?;
+        if page.lost {
+            detection.doubt();
+        }
+        let detected = detection.look((&page.bytes, page.format), &mut self.wanted, readings);
+        if detected.is_some() {
+            self.missing = None;
+        }
+        detected
     }
 
     /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http. With
@@ -225,12 +275,16 @@ impl PolledPod {
             self.missing = None;
             return None;
         }
+        let (detection, wanted) = (&self.detection, &self.wanted);
+        let why = |index| {
+            let of_engine = detection.as_ref().and_then(|detection| detection.why_missing(index));
+            of_engine.or_else(|| wanted.missing(page, index))
+        };
         match &mut self.missing {
             Some((_, ago)) if *ago < again => *ago += 1,
             missing => {
                 let lacking = required.enumerate().filter(|(_, reading)| reading.is_none());
-                let sentences: Vec<String> =
-                    lacking.filter_map(|(at, _)| self.wanted.missing(page, at)).collect();
+                let sentences: Vec<String> = lacking.filter_map(|(at, _)| why(at)).collect();
                 *missing = Some((sentences.join("; "), 0));
             }
         }

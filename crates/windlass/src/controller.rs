@@ -1,12 +1,13 @@
 //! `windlass controller`
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use http::header::{HeaderValue, USER_AGENT};
 use tracing_subscriber::EnvFilter;
-use windlass_controller::{Admin, Election, Options, Shares, Timing, TimingError};
+use windlass_controller::{Admin, CatalogueFile, Election, Options, Shares, Timing, TimingError};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -33,6 +34,10 @@ pub(crate) struct Arguments {
     hpa_sync_period: Duration,
     #[command(flatten)]
     reading: ReadingArguments,
+    /// A TOML file that extends the catalogue of engines' metrics (docs/catalogue.md), a mounted `ConfigMap` for instance.
+    /// It is followed: what changes in it is in force within seconds, and a wrong version is refused and said.
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
     /// Where /metrics, /livez, /readyz and /debug/state are answered; "" for nowhere.
     #[arg(long, default_value = "127.0.0.1:8080")]
     admin_address: String,
@@ -157,6 +162,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     end_with_any_panic();
     let timing = arguments.election.timing()?;
+    let catalogue = arguments.catalogue.as_deref().map(CatalogueFile::open).transpose()?;
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
     let mut config = windlass_controller::with_timeouts(config);
     let recommend_only = arguments.recommend_only;
@@ -195,6 +201,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         recommend_only,
         hpa_sync_period: Some(arguments.hpa_sync_period),
         shares: arguments.reading.shares(),
+        catalogue,
         admin,
     };
     windlass_controller::run(client, options, shutdown).await?;

@@ -6,14 +6,19 @@ mod crd;
 mod demo;
 #[cfg(feature = "testbed")]
 mod load;
+mod metrics;
 mod rbac;
 #[cfg(feature = "testbed")]
 mod testbed;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use windlass_controller::{CatalogueFile, CatalogueFileError};
+use windlass_metrics::Catalogue;
 
 /// Autoscaling of LLM serving on Kubernetes: a drop-in for AIBrix's PodAutoscaler.
 #[derive(Parser)]
@@ -31,6 +36,8 @@ enum Command {
     Crd,
     /// Tell what would become of `PodAutoscaler`s: accepted or not, every number, what is unlike AIBrix. Writes nothing.
     Verify(verify::Arguments),
+    /// Tell what is seen of an engine: which it is, its metrics and where each is read, what is missing, what a page costs.
+    Metrics(metrics::Arguments),
     /// Print the rights the controller needs: Namespace, `ServiceAccount`, roles and their bindings.
     Rbac(rbac::Arguments),
     /// A real control plane on loopback with simulated nodes and engines.
@@ -54,6 +61,7 @@ async fn main() -> ExitCode {
         Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
         Command::Verify(arguments) => verify::run(arguments).await,
+        Command::Metrics(arguments) => metrics::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Rbac(arguments) => rbac::run(arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,
@@ -66,6 +74,12 @@ async fn main() -> ExitCode {
         eprintln!("windlass: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The built-in catalogue, with what a file adds if there is one.
+fn catalogue(path: Option<&Path>) -> Result<Arc<Catalogue>, CatalogueFileError> {
+    let file = path.map(CatalogueFile::open).transpose()?;
+    Ok(Arc::clone(file.as_ref().map_or(Catalogue::builtin(), CatalogueFile::catalogue)))
 }
 
 /// Completes at SIGINT or SIGTERM.

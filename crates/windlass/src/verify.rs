@@ -6,11 +6,13 @@ mod table;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use windlass_api::differences::GENERAL;
 use windlass_api::verify::{Found, read};
+use windlass_metrics::Catalogue;
 
 /// Everything was accepted; something was refused or is unreadable; nothing was found to be judged.
 const ACCEPTED: u8 = 0;
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// Only those of this namespace.
     #[arg(short, long, requires = "cluster")]
     namespace: Option<String>,
+    /// A TOML file that extends the catalogue of engines' metrics, as the controller is given it.
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
     /// How to print it.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -55,8 +60,9 @@ struct All {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let catalogue = &crate::catalogue(arguments.catalogue.as_deref())?;
     let all = if arguments.cluster {
-        match cluster::read(arguments.namespace.as_deref()).await {
+        match cluster::read(arguments.namespace.as_deref(), catalogue).await {
             Ok(all) => all,
             Err(error) => {
                 eprintln!("windlass: {error:#}");
@@ -66,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } else {
         let mut found = Found::default();
         for path in &arguments.filenames {
-            add(&mut found, files(path));
+            add(&mut found, files(path, catalogue));
         }
         All { found, crd: None }
     };
@@ -104,18 +110,18 @@ fn add(all: &mut Found, found: Found) {
 }
 
 /// A file, everything below a directory, or standard input.
-fn files(path: &Path) -> Found {
+fn files(path: &Path, catalogue: &Arc<Catalogue>) -> Found {
     let name = path.display().to_string();
     if name == "-" {
         let mut text = Vec::new();
         return match std::io::stdin().read_to_end(&mut text) {
-            Ok(_) => in_utf8("standard input", &text),
+            Ok(_) => in_utf8("standard input", &text, catalogue),
             Err(error) => unreadable("standard input", &error.to_string()),
         };
     }
     if !path.is_dir() {
         return match std::fs::read(path) {
-            Ok(text) => in_utf8(&name, &text),
+            Ok(text) => in_utf8(&name, &text, catalogue),
             Err(error) => unreadable(&name, &error.to_string()),
         };
     }
@@ -131,14 +137,14 @@ fn files(path: &Path) -> Found {
     let mut all = Found::default();
     for entry in entries.iter().filter(|entry| is_manifest(entry) || (entry.is_dir() && !entry.is_symlink()))
     {
-        add(&mut all, files(entry));
+        add(&mut all, files(entry, catalogue));
     }
     all
 }
 
-fn in_utf8(name: &str, text: &[u8]) -> Found {
+fn in_utf8(name: &str, text: &[u8], catalogue: &Arc<Catalogue>) -> Found {
     match std::str::from_utf8(text) {
-        Ok(text) => read(name, text.trim_start_matches('\u{feff}'), Timestamp::now()),
+        Ok(text) => read(name, text.trim_start_matches('\u{feff}'), Timestamp::now(), catalogue),
         Err(_) => unreadable(name, "not text in UTF-8"),
     }
 }

@@ -13,7 +13,7 @@ use crate::validate::set;
 use super::{Against, List};
 
 pub(super) fn compare(object: &PodAutoscaler, resolved: &Resolved, list: &mut List) {
-    let spec = &object.spec;
+    let (spec, catalogue) = (&object.spec, &resolved.catalogue);
     let sources = spec.metrics_sources.as_deref().unwrap_or_default();
     if sources.is_empty() || sources.iter().any(is_legacy) {
         list.push(
@@ -23,7 +23,15 @@ pub(super) fn compare(object: &PodAutoscaler, resolved: &Resolved, list: &mut Li
         );
     }
     if sources.is_empty() {
-        metric(spec, "spec", spec.target_metric.as_deref(), spec.target_value.as_deref(), None, list);
+        metric(
+            spec,
+            catalogue,
+            "spec",
+            spec.target_metric.as_deref(),
+            spec.target_value.as_deref(),
+            None,
+            list,
+        );
     }
     for (at, source) in sources.iter().enumerate() {
         let path = format!("spec.metricsSources[{at}]");
@@ -32,7 +40,7 @@ pub(super) fn compare(object: &PodAutoscaler, resolved: &Resolved, list: &mut Li
         } else {
             (set(source.target_metric.as_ref()), &source.target_value)
         };
-        metric(spec, &path, name, value.as_deref(), source.metric_source_type.as_deref(), list);
+        metric(spec, catalogue, &path, name, value.as_deref(), source.metric_source_type.as_deref(), list);
         page(&path, source, resolved, list);
     }
     several(spec, sources, list);
@@ -41,6 +49,7 @@ pub(super) fn compare(object: &PodAutoscaler, resolved: &Resolved, list: &mut Li
 /// What is measured, and what the target means.
 fn metric(
     spec: &PodAutoscalerSpec,
+    catalogue: &Catalogue,
     path: &str,
     name: Option<&str>,
     value: Option<&str>,
@@ -69,7 +78,7 @@ fn metric(
     if hpa || !matches!(source_type, None | Some("pod")) {
         return;
     }
-    let Ok(metric) = Catalogue::builtin().resolve(name) else { return };
+    let Ok(metric) = catalogue.resolve(name) else { return };
     if metric.canonical.is_none() {
         let sentence = format!(
             "a metric that is not in its list counts as 0, and so lowers; here {name} is read under exactly this name, \

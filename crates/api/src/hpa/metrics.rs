@@ -4,7 +4,6 @@ use k8s_openapi::api::autoscaling::v2::{
     ExternalMetricSource, MetricIdentifier, MetricSpec, MetricTarget, PodsMetricSource, ResourceMetricSource,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use windlass_metrics::Catalogue;
 
 use super::amount;
 use crate::settings::{Origin, Setting};
@@ -168,7 +167,7 @@ fn note_unused(entry: &Entry<'_>, instead: &str, warnings: &mut Vec<Warning>) {
 
 /// Under HPA nothing is read as percent: whatever the adapter serves is compared with the target as it is written.
 fn note_scale(entry: &Entry<'_>, warnings: &mut Vec<Warning>) {
-    let full_scale = Catalogue::builtin().resolve(entry.metric).ok().and_then(|metric| metric.full_scale);
+    let full_scale = entry.catalogue.resolve(entry.metric).ok().and_then(|metric| metric.full_scale);
     if let (Some(full), Some(value)) = (full_scale, source::parse_target(entry.value))
         && value > full
     {

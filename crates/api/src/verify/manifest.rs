@@ -1,7 +1,10 @@
 //! From the text of a file to its objects: several documents, lists, other kinds in between.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
+use windlass_metrics::Catalogue;
 
 use super::{GROUP, KIND, Report};
 
@@ -17,16 +20,18 @@ pub struct Found {
 }
 
 /// Reads YAML or JSON: any number of documents, objects of any kind, and lists of them. `source` names the text in
-/// sentences. What cannot be read does not keep the rest from being judged. `now` is for schedules and overrides.
+/// sentences. What cannot be read does not keep the rest from being judged. `now` is for schedules and overrides, the
+/// catalogue for the names of metrics.
 ///
 /// ```
 /// let now = "2026-08-03T02:00:00Z".parse()?;
-/// let found = windlass_api::verify::read("pa.yaml", "kind: ConfigMap\n---\nkind: [", now);
+/// let catalogue = windlass_metrics::Catalogue::builtin();
+/// let found = windlass_api::verify::read("pa.yaml", "kind: ConfigMap\n---\nkind: [", now, catalogue);
 /// assert_eq!((found.reports.len(), found.others), (0, 1));
 /// assert!(found.unreadable[0].starts_with("pa.yaml:3: "));
 /// # Ok::<(), jiff::Error>(())
 /// ```
-pub fn read(source: &str, text: &str, now: Timestamp) -> Found {
+pub fn read(source: &str, text: &str, now: Timestamp, catalogue: &Arc<Catalogue>) -> Found {
     let mut found = Found::default();
     let mut anything = false;
     for (first, document) in documents(text) {
@@ -38,7 +43,7 @@ pub fn read(source: &str, text: &str, now: Timestamp) -> Found {
             Ok(Value::Null) => {}
             Ok(object) => {
                 let line = first + leading(document);
-                sort(format!("{source}:{line}"), &object, now, &mut found);
+                sort(format!("{source}:{line}"), &object, (now, catalogue), &mut found);
             }
             Err(error) => {
                 let at = error.location().map_or(1, |location| location.line());
@@ -88,19 +93,19 @@ fn leading(document: &str) -> usize {
     document.lines().take_while(silent).count()
 }
 
-fn sort(origin: String, object: &Value, now: Timestamp, found: &mut Found) {
+fn sort(origin: String, object: &Value, by: (Timestamp, &Arc<Catalogue>), found: &mut Found) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let (kind, version) = (text("kind"), text("apiVersion"));
     if !object.is_object() {
         found.unreadable.push(format!("{origin}: not a Kubernetes object; it must have apiVersion and kind"));
     } else if let Some(Value::Array(items)) = object.get("items").filter(|_| kind.ends_with("List")) {
         for (at, item) in items.iter().enumerate() {
-            sort(format!("{origin} items[{at}]"), item, now, found);
+            sort(format!("{origin} items[{at}]"), item, by, found);
         }
     } else if kind.is_empty() {
         found.unreadable.push(format!("{origin}: not a Kubernetes object; it has no kind"));
     } else if kind == KIND && (version.is_empty() || version.split('/').next() == Some(GROUP)) {
-        found.reports.push(Report::of(origin, object, now));
+        found.reports.push(Report::of(origin, object, by));
     } else {
         // Knative has a kind of this name, too.
         found.others += 1;

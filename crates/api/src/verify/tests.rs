@@ -1,3 +1,5 @@
+use windlass_metrics::Catalogue;
+
 use super::*;
 
 /// A Monday morning in Shanghai.
@@ -19,7 +21,7 @@ spec:
 /// Where each object was found and whether it is accepted; how many others; what cannot be read.
 #[track_caller]
 fn check(text: &str, reports: &[(&str, bool)], others: usize, unreadable: &[&str]) -> Found {
-    let found = read("f", text, now());
+    let found = read("f", text, now(), Catalogue::builtin());
     let got: Vec<_> = found.reports.iter().map(|report| (report.origin.as_str(), report.accepted)).collect();
     assert_eq!(got, reports);
     assert_eq!(
@@ -51,12 +53,17 @@ fn documents_lists_and_other_kinds() {
 #[test]
 fn what_is_no_yaml_is_said_with_its_line_and_the_rest_is_judged() {
     let text = format!("{GOOD}---\nkind: PodAutoscaler\n  spec: [\n---\n{GOOD}");
-    let found = read("f", &text, now());
+    let found = read("f", &text, now(), Catalogue::builtin());
     assert_eq!(found.reports.len(), 2);
     let [sentence] = &found.unreadable[..] else { panic!("{found:?}") };
     assert!(sentence.starts_with("f:12: not YAML: "), "{sentence}");
     assert!(!sentence.contains('\n'), "{sentence}");
-    let helm = read("f", "kind: PodAutoscaler\nspec:\n  maxReplicas: {{ .Values.max }}\n", now());
+    let helm = read(
+        "f",
+        "kind: PodAutoscaler\nspec:\n  maxReplicas: {{ .Values.max }}\n",
+        now(),
+        Catalogue::builtin(),
+    );
     assert_eq!(helm.reports.len() + helm.unreadable.len(), 1, "{helm:?}");
 }
 
@@ -65,7 +72,7 @@ fn wrong_types_are_said_with_their_place_and_the_way_out() {
     #[track_caller]
     fn check(from: &str, to: &str, expected: &[&str]) {
         assert!(GOOD.contains(from));
-        let found = read("f", &GOOD.replace(from, to), now());
+        let found = read("f", &GOOD.replace(from, to), now(), Catalogue::builtin());
         let report = &found.reports[0];
         assert!(!report.accepted);
         let errors: Vec<&str> = report.errors.iter().map(|error| error.sentence.as_str()).collect();
@@ -124,7 +131,8 @@ fn wrong_types_are_said_with_their_place_and_the_way_out() {
 
 #[test]
 fn a_report_tells_everything() {
-    let found = read("f", &GOOD.replace("maxReplicas", "colour: blue\n  maxReplicas"), now());
+    let found =
+        read("f", &GOOD.replace("maxReplicas", "colour: blue\n  maxReplicas"), now(), Catalogue::builtin());
     let report = &found.reports[0];
     assert_eq!(report.full_name(), "default/llama");
     assert_eq!(report.target.as_deref(), Some("Deployment/llama2-70b"));
@@ -144,7 +152,7 @@ fn the_clock_is_asked() {
     let text = GOOD
         .replace("namespace: default}", "annotations: {windlass.dev/override: '6 until 2026-08-03T01:00Z'}}")
         + "  schedules:\n  - {name: office, timezone: Asia/Shanghai, startTime: '09:00', endTime: '18:00', minReplicas: 3}\n";
-    let found = read("f", &text, now());
+    let found = read("f", &text, now(), Catalogue::builtin());
     let report = &found.reports[0];
     let bounds = report.in_force.as_ref().unwrap();
     assert_eq!(

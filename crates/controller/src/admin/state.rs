@@ -48,6 +48,7 @@ pub(super) fn of(shared: &Shared, wanted: &Wanted) -> Value {
         "leaseHolder": leadership.holder,
         "unsynced": index.unsynced(),
         "servedCrd": shared.served_crd.sentence(),
+        "catalogueProblem": shared.catalogue.problem(),
         "targets": targets,
     })
 }
@@ -119,6 +120,7 @@ fn valid(active: &Active, now: Instant) -> Value {
             "pod": member.entry.name(),
             "state": state_name(member.entry.state),
             "membership": membership_name(&member.membership),
+            "engines": member.engines.iter().map(|(_, found)| found.status()).collect::<Vec<_>>(),
         })
     });
     let silent = active.members.values().filter_map(|member| {
@@ -141,6 +143,7 @@ fn valid(active: &Active, now: Instant) -> Value {
         },
         "capacity": seen.map(|seen| seen.capacity),
         "signals": signals.collect::<Vec<_>>(),
+        "engines": active.engines(),
         "silentPods": silent.collect::<Vec<_>>(),
         "decision": {
             "secondsAgo": seconds(active.decided_at),

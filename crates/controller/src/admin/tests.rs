@@ -33,6 +33,7 @@ async fn serve(world: World, ago: Duration) -> (SocketAddr, Arc<Shared>) {
         pulses,
         recommend_only: false,
         served_crd: crate::served_crd::Finding::default(),
+        catalogue: crate::catalogue::Standing::default(),
     });
     let admin = Admin::bind("127.0.0.1:0").await.unwrap();
     let address = admin.address().unwrap();
@@ -123,7 +124,10 @@ async fn the_state_of_a_target() {
     assert_eq!(target["signals"][0]["total"], 40.0);
     assert_eq!(target["signals"][0]["targetPerReplica"], 20.0);
     assert_eq!(target["signals"][0]["coverage"], 1.0);
-    assert_eq!(target["facts"]["pods"][0], json!({"pod": "p1", "state": "ready", "membership": "own"}));
+    assert_eq!(
+        target["facts"]["pods"][0],
+        json!({"pod": "p1", "state": "ready", "membership": "own", "engines": []})
+    );
     assert_eq!(target["decision"]["replicas"], 2);
     assert_eq!(target["write"]["underWay"], true);
     let window =

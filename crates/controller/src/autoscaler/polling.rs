@@ -7,12 +7,14 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
-use windlass_metrics::Wanted;
+use windlass_metrics::Catalogue;
 use windlass_scaling::PodUid;
-use windlass_scrape::{Access, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError};
+use windlass_scrape::{
+    Access, Detection, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError, Vocabulary,
+};
 
 use super::readers::Readers;
-use super::{Active, Key, Member, values};
+use super::{Active, Key, Member, engines, values};
 use crate::clock::Clock;
 use crate::credentials;
 
@@ -60,7 +62,7 @@ impl Silence {
 struct Page {
     port: PortRule,
     path: PathRule,
-    wanted: Arc<Wanted>,
+    vocabulary: Arc<Vocabulary>,
     /// Under which its values are kept.
     numbers: Vec<u8>,
     declared: Declared,
@@ -79,9 +81,9 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(sources: &[Source], schedule: Schedule) -> Self {
+    pub(super) fn new(sources: &[Source], catalogue: &Arc<Catalogue>, schedule: Schedule) -> Self {
         Self {
-            pages: pages(sources),
+            pages: pages(sources, catalogue),
             version: 0,
             readers: Readers::default(),
             keepers: None,
@@ -90,9 +92,9 @@ impl Polling {
     }
 
     /// Reads other pages from now on.
-    pub(super) fn read_from(&mut self, sources: &[Source]) {
+    pub(super) fn read_from(&mut self, sources: &[Source], catalogue: &Arc<Catalogue>) {
         self.stop();
-        self.pages = pages(sources);
+        self.pages = pages(sources, catalogue);
         self.version += 1;
     }
 
@@ -135,7 +137,10 @@ impl Polling {
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
                 let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let reading = Poller::spawn(endpoint, &self.pacemaker, Arc::clone(&page.wanted), report);
+                let labels = member.entry.pod.metadata.labels.as_ref();
+                let label = |key: &str| labels?.get(key).map(String::as_str);
+                let detection = Detection::new(Arc::clone(&page.vocabulary), label);
+                let reading = Poller::detecting(endpoint, &self.pacemaker, detection, report);
                 self.readers.insert((uid, index), reading);
             }
         }
@@ -189,6 +194,14 @@ impl Active {
         };
         // A page that was under way while the ready pods changed is of before the change.
         let taken = clock.at(outcome.asked);
+        if let Some(detected) = outcome.detected {
+            let port = page.port.of(&member.entry.pod);
+            let found = engines::Found::new(detected, &member.entry, port);
+            member.engines.retain(|(page, _)| *page != id.index);
+            member.engines.reserve_exact(1);
+            member.engines.push((id.index, found));
+            self.engines.take();
+        }
         match outcome.values {
             Err(error) => {
                 member.silence = Some(Silence::of(id, &error));
@@ -220,7 +233,7 @@ impl Active {
 }
 
 /// Sources on the same port and path share one poll.
-fn pages(sources: &[Source]) -> Vec<Page> {
+fn pages(sources: &[Source], catalogue: &Arc<Catalogue>) -> Vec<Page> {
     let mut grouped: Vec<(&PodSource, Vec<u8>)> = Vec::new();
     for (signal, source) in (0..).zip(sources) {
         let Source::Pod(source) = source else { continue };
@@ -237,11 +250,12 @@ fn pages(sources: &[Source]) -> Vec<Page> {
         _ => None,
     };
     let page = |(source, signals): (&PodSource, Vec<u8>)| {
-        let (wanted, numbers) = values::wanted(&signals.iter().filter_map(on_page).collect::<Vec<_>>());
+        let on_page: Vec<values::OnPage<'_>> = signals.iter().filter_map(on_page).collect();
+        let (metrics, numbers) = values::on_page(&on_page);
         Page {
             port: source.port,
             path: source.path.clone(),
-            wanted: Arc::new(wanted),
+            vocabulary: Arc::new(Vocabulary::new(Arc::clone(catalogue), metrics, signals.len())),
             numbers,
             access: credentials::access(&source.access, true),
             declared: source.access.clone(),

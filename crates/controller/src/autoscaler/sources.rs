@@ -413,9 +413,10 @@ fn requests(sources: &[Source]) -> Vec<Request> {
     };
     for request in &mut requests {
         if let RequestKind::Page { wanted, .. } = &mut request.kind {
-            let (metrics, numbers) =
-                values::wanted(&request.signals.iter().filter_map(on_page).collect::<Vec<_>>());
-            (*wanted, request.signals) = (Arc::new(metrics), numbers);
+            let on_page: Vec<values::OnPage<'_>> = request.signals.iter().filter_map(on_page).collect();
+            let (metrics, numbers) = values::on_page(&on_page);
+            *wanted = Arc::new(Wanted::new(&metrics).requiring(on_page.len()));
+            request.signals = numbers;
         }
     }
     requests

@@ -1,6 +1,6 @@
 //! What pages tell of signals, and of the requests under way beside them.
 
-use windlass_metrics::{Histogram, Metric, Wanted};
+use windlass_metrics::{Histogram, Metric};
 use windlass_scaling::{Instant, MAX_SIGNALS, PodUid, Readings, inflight_beside};
 use windlass_scrape::{Observed, Value};
 
@@ -9,15 +9,16 @@ use crate::clock::Clock;
 /// A signal, its metric on a page, and what is read beside it.
 pub(super) type OnPage<'a> = (u8, &'a Metric, Option<&'a Metric>);
 
-/// What is wanted of a page for these signals, and under which numbers its values are kept, in their order.
-pub(super) fn wanted(signals: &[OnPage<'_>]) -> (Wanted, Vec<u8>) {
-    let metrics: Vec<Metric> = signals.iter().map(|(_, metric, _)| (*metric).clone()).collect();
+/// What is read from a page for these signals, theirs first, and under which numbers its values are kept, in their order.
+pub(super) fn on_page(signals: &[OnPage<'_>]) -> (Vec<Metric>, Vec<u8>) {
+    let mut metrics: Vec<Metric> = signals.iter().map(|(_, metric, _)| (*metric).clone()).collect();
     let (kept, others): (Vec<u8>, Vec<Metric>) = signals
         .iter()
         .filter_map(|(signal, _, beside)| Some((inflight_beside(*signal), (*beside)?.clone())))
         .unzip();
     let numbers = signals.iter().map(|(signal, ..)| *signal).chain(kept).collect();
-    (Wanted::with_others(&metrics, &others), numbers)
+    metrics.extend(others);
+    (metrics, numbers)
 }
 
 /// Keeps what a page that was asked for at `taken` told, of a pod or (`None`) of the fleet, in the order of `numbers`.
@@ -58,9 +59,10 @@ mod tests {
         let metric = |name| Catalogue::builtin().resolve(name).unwrap();
         let (ttft, inflight, e2e) = (metric("ttft"), metric("inflight"), metric("e2e"));
         let signals = [(0, &ttft, Some(&inflight)), (2, &inflight, None), (3, &e2e, Some(&inflight))];
-        let (wanted, numbers) = wanted(&signals);
+        let (metrics, numbers) = on_page(&signals);
         assert_eq!(numbers, [0, 2, 3, inflight_beside(0), inflight_beside(3)]);
-        assert_eq!((wanted.required(), wanted.len()), (3, 5), "a page without the others lacks nothing");
+        let names: Vec<&str> = metrics.iter().map(|metric| &*metric.name).collect();
+        assert_eq!(names, ["ttft", "inflight", "e2e", "inflight", "inflight"]);
     }
 
     #[test]

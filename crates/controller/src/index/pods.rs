@@ -55,9 +55,12 @@ impl Index {
             let membership =
                 selected.map(|target| membership(&mut self.owners, &self.tasks, namespace, entry, &target));
             self.update(&key, |active| {
-                let silence = active.members.remove(&entry.uid).and_then(|member| member.silence);
+                let known = active.members.remove(&entry.uid);
+                let (silence, engines) =
+                    known.map(|member| (member.silence, member.engines)).unwrap_or_default();
                 if let Some(membership) = membership {
-                    active.members.insert(entry.uid, Member { entry: entry.clone(), membership, silence });
+                    let member = Member { entry: entry.clone(), membership, silence, engines };
+                    active.members.insert(entry.uid, member);
                 }
             });
         }
@@ -76,7 +79,7 @@ impl Index {
         let pods = self.pods.get(&key.namespace).into_iter().flat_map(HashMap::values);
         let members = pods.filter(|entry| scale.selects(entry)).map(|entry| {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, entry, &scale.uid);
-            (entry.uid, Member { entry: entry.clone(), membership, silence: None })
+            (entry.uid, Member { entry: entry.clone(), membership, silence: None, engines: Vec::new() })
         });
         active.members = members.collect();
         self.note_all_shared(key);

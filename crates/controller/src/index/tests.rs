@@ -156,8 +156,15 @@ impl World {
         let asked = TokioInstant::now();
         let observed = windlass_scrape::Observed::Number(value);
         let values = Ok(vec![Some(windlass_scrape::Value { observed, since: asked })]);
-        let outcome =
-            Outcome { asked, values, missing: None, filtered: false, bytes: 100, took: Duration::ZERO };
+        let outcome = Outcome {
+            asked,
+            values,
+            missing: None,
+            detected: None,
+            filtered: false,
+            bytes: 100,
+            took: Duration::ZERO,
+        };
         self.index.polled(
             &key(),
             PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),

@@ -73,6 +73,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     (active.held(), &active.handover).hash(hasher);
     (&active.conflict, active.truce(), active.respected(), active.shared.is_empty()).hash(hasher);
     (&active.write_problem, &active.warnings, &active.quarantine, unverified(active)).hash(hasher);
+    active.engines().hash(hasher);
     // What comes and goes while the readings stay fresh changes nothing that is said.
     let suffers = active.outages.sights().any(|sight| sight != Sight::Fresh);
     (suffers.then(|| active.source_problems()), active.lasting_silence()).hash(hasher);

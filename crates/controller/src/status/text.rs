@@ -84,6 +84,7 @@ fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutosc
             age_seconds: seen.newest_reading.map(|at| ((now - at).as_secs_f64() * 10.0).round() / 10.0),
         })
         .collect();
+    status.engines = active.engines().to_vec();
     status.decision = Some(DecisionStatus {
         time: Time(clock.to_wall(active.decided_at)),
         replicas: count(active.decision.replicas),

@@ -42,6 +42,50 @@ in full is read.
 *derived* is a stand-in: the engine does not expose the metric itself. A counter is read as its rate per second, a quotient of
 counters as the ratio of their rates. What an alias multiplies are pod-wide values, not series by series.
 
+`windlass metrics POD` (or a URL, or a file with a page) tells which engine a pod runs, where each metric is read, and why
+others are missing; `windlass metrics --metric NAME` what a name stands for.
+
+## A catalogue of your own
+
+`--catalogue FILE` of `windlass controller`, `verify` and `metrics` extends this one by a TOML file of the same shape: engines and
+metrics that are not here, and further aliases and synonyms of metrics that are. What a known metric means (its kind, unit and
+aggregation) stays. Aliases of the file are preferred to those here. An engine in house, for example:
+
+```toml
+[[engine]]
+name = \"ours\"
+title = \"Our engine\"
+prefixes = [\"ours_\"]           # how its series begin, and no other engine's
+labels = [\"our-engine\"]         # what the pods' labels call it
+generations = [{ name = \"2\", series = \"ours_jobs_active\" }]
+lacks = \"it has no cache of keys and values\"
+
+[[metric]]
+name = \"running\"                # known: an alias is added
+[[metric.alias]]
+engine = \"ours\"
+generation = \"2\"
+type = \"gauge\"
+add = [\"ours_jobs_active\"]
+
+[[metric]]
+name = \"gpu_seconds_rate\"       # new: kind, unit and aggregation are needed
+kind = \"additive\"
+unit = \"seconds/s\"
+aggregation = \"sum\"
+[[metric.alias]]
+engine = \"ours\"
+type = \"counter\"
+add = [\"ours_gpu_seconds_total\"]
+```
+
+In a cluster it is a ConfigMap that is mounted (`config/manager/manager.yaml` has the lines). The controller looks at the file
+every 10 s: what changed is in force at once, without a restart, and what was observed of metrics that mean what they meant is
+kept. A version that is wrong is refused with file, line and reason, in the log and in `/debug/state` (`catalogueProblem`), and
+the one before stays. At the start a wrong file ends the controller.
+
+## What is known
+
 ";
 
 impl Catalogue {

@@ -19,9 +19,10 @@ mod alias;
 mod engine;
 mod file;
 mod list;
+mod place;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl Metric {
 }
 
 /// All rows, and indices over them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Catalogue {
     engines: Vec<Engine>,
     metrics: Vec<Metric>,
@@ -113,7 +114,7 @@ pub struct Catalogue {
 }
 
 /// What a name of the catalogue says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Named {
     row: usize,
     /// What it says of histograms, as `p95_ttft_5m` does.
@@ -133,10 +134,10 @@ struct Place {
 
 impl Catalogue {
     /// The catalogue this program was built with.
-    pub fn builtin() -> &'static Self {
+    pub fn builtin() -> &'static Arc<Self> {
         #[expect(clippy::expect_used, reason = "the text is part of the binary, and a test reads it")]
-        static BUILTIN: LazyLock<Catalogue> = LazyLock::new(|| {
-            Catalogue::parse(include_str!("catalogue.toml")).expect("the built-in catalogue")
+        static BUILTIN: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
+            Arc::new(Catalogue::parse(include_str!("catalogue.toml")).expect("the built-in catalogue"))
         });
         &BUILTIN
     }

@@ -105,10 +105,11 @@ impl Wanted {
         Self::of(metrics, |_| true)
     }
 
-    /// The same with `others` behind them, which help to understand the first: a page that lacks those lacks nothing.
-    pub fn with_others(metrics: &[Metric], others: &[Metric]) -> Self {
-        let all = [metrics, others].concat();
-        Self { required: metrics.len(), ..Self::new(&all) }
+    /// The same, where only the first so many must be there: a page that lacks the others, which help to understand them,
+    /// lacks nothing.
+    #[must_use]
+    pub fn requiring(self, required: usize) -> Self {
+        Self { required, ..self }
     }
 
     /// The same for pods of which the engine is known (its name in the catalogue), with the same readings from its pages:

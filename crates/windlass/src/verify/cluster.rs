@@ -1,5 +1,7 @@
 //! The objects of a cluster, as they are stored, and the CRD that let them in.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
@@ -9,13 +11,14 @@ use kube::{Api, Client, Resource};
 use windlass_api::PodAutoscaler;
 use windlass_api::crd::served;
 use windlass_api::verify::{Found, stored};
+use windlass_metrics::Catalogue;
 
 use super::All;
 
 /// Objects per request.
 const PAGE: u32 = 500;
 
-pub(super) async fn read(namespace: Option<&str>) -> anyhow::Result<All> {
+pub(super) async fn read(namespace: Option<&str>, catalogue: &Arc<Catalogue>) -> anyhow::Result<All> {
     let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
     let url = config.cluster_url.to_string();
     let client = Client::try_from(windlass_controller::with_timeouts(config))
@@ -43,7 +46,7 @@ pub(super) async fn read(namespace: Option<&str>) -> anyhow::Result<All> {
         for mut object in page.items {
             // Lists of one kind leave it out of their items.
             object.types = Some(kube::core::TypeMeta::resource::<PodAutoscaler>());
-            found.reports.push(stored(&serde_json::to_value(&object)?, Timestamp::now()));
+            found.reports.push(stored(&serde_json::to_value(&object)?, Timestamp::now(), catalogue));
         }
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => params = params.continue_token(&more),

@@ -21,4 +21,5 @@ mod schedules;
 mod sources;
 mod targets;
 mod verify;
+mod vocabulary;
 mod walkthrough;

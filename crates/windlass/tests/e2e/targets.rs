@@ -6,12 +6,12 @@ use crate::fixture::{Namespace, autoscaler};
 
 impl Namespace {
     /// A field of an object.
-    async fn field(&self, object: &str, path: &str) -> String {
+    pub(crate) async fn field(&self, object: &str, path: &str) -> String {
         self.kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")]).await
     }
 
     /// Waits until a field of an object has this value.
-    async fn becomes(&self, object: &str, path: &str, value: &str) {
+    pub(crate) async fn becomes(&self, object: &str, path: &str, value: &str) {
         let mut last = String::new();
         for _ in 0..150 {
             last = self.field(object, path).await;

@@ -29,6 +29,7 @@ impl Readers {
             asked,
             values,
             missing: None,
+            detected: None,
             filtered: false,
             bytes: 100,
             took: Duration::from_millis(3),

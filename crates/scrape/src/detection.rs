@@ -1,0 +1,188 @@
+//! Which engine a page is of, and from which of its names each metric is read: found out from whole pages, and again when
+//! what is found on them changes.
+//!
+//! Once the engine is known, the other engines' names are not looked for any more. They are again as soon as a metric that
+//! was there is gone, or a new connection says that the engine may have been started anew as another one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use windlass_metrics::catalogue::LABELS;
+use windlass_metrics::{Catalogue, Detected, Format, Metric, Reading, Readings, Wanted};
+
+/// What a page still lacks is looked for under all names again every so many whole pages.
+const LOOK_AGAIN: u32 = 30;
+
+/// The metrics that are read from pages, under the names of every engine that a catalogue knows. Shared by all pods whose
+/// pages are read for the same.
+#[derive(Debug)]
+pub struct Vocabulary {
+    catalogue: Arc<Catalogue>,
+    metrics: Box<[Metric]>,
+    /// How many of them a page must have: the first.
+    required: usize,
+    wanted: Arc<Wanted>,
+    /// By engine.
+    narrowed: Mutex<HashMap<String, Arc<Wanted>>>,
+}
+
+impl Vocabulary {
+    /// Values come in the order of `metrics`; a page must have the first `required` of them, the others are read beside
+    /// them and not told of.
+    pub fn new(catalogue: Arc<Catalogue>, metrics: Vec<Metric>, required: usize) -> Self {
+        let wanted = Arc::new(Wanted::new(&metrics).requiring(required));
+        Self { catalogue, metrics: metrics.into(), required, wanted, narrowed: Mutex::default() }
+    }
+
+    /// Under the names of every engine.
+    pub fn wanted(&self) -> Arc<Wanted> {
+        Arc::clone(&self.wanted)
+    }
+
+    fn of_engine(&self, engine: &str) -> Arc<Wanted> {
+        let mut narrowed = self.narrowed.lock();
+        if let Some(known) = narrowed.get(engine) {
+            return Arc::clone(known);
+        }
+        let wanted = Arc::new(Wanted::for_engine(&self.metrics, engine).requiring(self.required));
+        narrowed.insert(engine.to_owned(), Arc::clone(&wanted));
+        wanted
+    }
+
+    /// Those that a page must have, and that are told of.
+    fn told(&self) -> &[Metric] {
+        &self.metrics[..self.required.min(self.metrics.len())]
+    }
+
+    /// Whether all that was read, was read from names of this engine.
+    fn is_all_of(&self, engine: &str, readings: &[Option<Reading>]) -> bool {
+        self.metrics.iter().zip(readings).all(|(metric, reading)| {
+            let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
+            alias.is_none_or(|alias| alias.engine == engine || alias.engine.is_empty())
+        })
+    }
+}
+
+/// What is known of the engine behind one page.
+#[derive(Debug)]
+pub struct Detection {
+    vocabulary: Arc<Vocabulary>,
+    /// Those of the pod's labels that name an engine.
+    labels: Vec<(&'static str, String)>,
+    known: Option<Arc<Detected>>,
+    /// The alias that each metric was last read from.
+    aliases: Vec<Option<usize>>,
+    /// What was found may not hold any longer.
+    doubted: bool,
+    /// Whole pages until what is lacking is looked for under all names.
+    look_in: u32,
+}
+
+impl Detection {
+    /// Nothing is known yet. `label` gives the value of one of the pod's labels.
+    pub fn new<'a>(vocabulary: Arc<Vocabulary>, label: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let labels = LABELS.into_iter().filter_map(|key| Some((key, label(key)?.to_owned())));
+        Self {
+            labels: labels.collect(),
+            known: None,
+            aliases: vec![None; vocabulary.metrics.len()],
+            doubted: true,
+            look_in: 0,
+            vocabulary,
+        }
+    }
+
+    /// What the first page is to be read for.
+    pub(crate) fn wanted(&self) -> Arc<Wanted> {
+        self.vocabulary.wanted()
+    }
+
+    /// The engine may have been started anew, as another one or another version.
+    pub(crate) fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Takes a whole page that was read for `wanted`, and may read it again: `readings` are then those of all names.
+    /// `wanted` is what the next page is to be read for. What was found, if it is not what was known before.
+    pub(crate) fn look(
+        &mut self,
+        (page, format): (&[u8], Format),
+        wanted: &mut Arc<Wanted>,
+        readings: &mut Readings,
+    ) -> Option<Arc<Detected>> {
+        let found = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.alias);
+        let moved = self.aliases.iter().zip(readings.iter()).any(|(known, reading)| {
+            let now = found(reading);
+            now.is_some() && now != *known
+        });
+        if !(self.doubted || moved || self.misses(readings)) {
+            return None;
+        }
+        self.doubted = false;
+        let vocabulary = Arc::clone(&self.vocabulary);
+        if !Arc::ptr_eq(wanted, &vocabulary.wanted) {
+            // What was a page a moment ago is one still.
+            vocabulary.wanted.read(page, format, readings).ok()?;
+        }
+        for (known, reading) in self.aliases.iter_mut().zip(readings.iter()) {
+            *known = found(reading).or(*known);
+        }
+        let label =
+            |key: &str| self.labels.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
+        let Some(mut detected) =
+            vocabulary.catalogue.detect(label, (page, format), vocabulary.told(), readings)
+        else {
+            *wanted = vocabulary.wanted();
+            return None;
+        };
+        let narrow = vocabulary.is_all_of(&detected.engine, readings);
+        *wanted = if narrow { vocabulary.of_engine(&detected.engine) } else { vocabulary.wanted() };
+        self.keep_names(&mut detected);
+        if self.known.as_deref() == Some(&detected) {
+            return None;
+        }
+        let detected = Arc::new(detected);
+        self.known = Some(Arc::clone(&detected));
+        Some(detected)
+    }
+
+    /// Whether it is time to look for what the page lacks: at once when it has just gone, and now and then.
+    fn misses(&mut self, readings: &[Option<Reading>]) -> bool {
+        if readings.iter().take(self.vocabulary.required).all(Option::is_some) {
+            self.look_in = 0;
+            return false;
+        }
+        let now = self.look_in == 0;
+        self.look_in = if now { LOOK_AGAIN } else { self.look_in - 1 };
+        now
+    }
+
+    /// A metric without a value at the moment (NaN at idle) is still read from where it was, while the engine is the same.
+    fn keep_names(&self, detected: &mut Detected) {
+        let Some(known) = &self.known else { return };
+        if (&known.engine, &known.generation) != (&detected.engine, &detected.generation) {
+            return;
+        }
+        for metric in self.vocabulary.told() {
+            let named = |used: &&windlass_metrics::catalogue::AliasUsed| used.metric == metric.name;
+            if detected.aliases.iter().any(|used| named(&used)) {
+                continue;
+            }
+            detected.aliases.extend(known.aliases.iter().find(named).cloned());
+        }
+        let place = |name: &str| self.vocabulary.metrics.iter().position(|metric| metric.name == name);
+        detected.aliases.sort_by_key(|used| place(&used.metric));
+    }
+
+    /// Why a page that was read has no reading of the `index`-th metric, if that is because its engine has no such thing.
+    pub(crate) fn why_missing(&self, index: usize) -> Option<String> {
+        let engine = &self.known.as_ref()?.engine;
+        let metric = self.vocabulary.metrics.get(index)?;
+        let exposed = metric.aliases.iter().any(|alias| alias.engine == *engine || alias.engine.is_empty());
+        (!exposed).then(|| self.vocabulary.catalogue.why_missing(metric, engine))
+    }
+}
+
+#[cfg(test)]
+mod tests;

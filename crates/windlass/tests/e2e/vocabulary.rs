@@ -1,0 +1,36 @@
+//! What is known of the engines behind a target.
+
+use crate::fixture::{Namespace, autoscaler, deployment, get, windlass};
+
+/// Status and `windlass metrics` tell the engine, the image's tag and the series that is read.
+#[tokio::test]
+async fn engines_and_the_series_that_are_read_are_told() {
+    let namespace = Namespace::new("vocabulary").await;
+    let engines = [("mode", "engine"), ("model", "llama-3.1-8b@h100")];
+    namespace.apply(&deployment("engine", "engine", 2, &engines)).await;
+    namespace.ready("engine", 2).await;
+    let by_running = autoscaler("pa", "Deployment/engine", "KPA", (2, 4))
+        .replace("avg_prompt_throughput_toks_per_s", "running");
+    namespace.apply(&by_running).await;
+    let engine = "podautoscaler/pa";
+    namespace.becomes(engine, ".status.engines[0].pods", "2").await;
+    for (field, expect) in [
+        (".status.engines[*].engine", "vllm"),
+        (".status.engines[0].version", "nightly"),
+        (".status.engines[0].aliases[*].metric", "running"),
+        (".status.engines[0].aliases[*].series", "vllm:num_requests_running"),
+    ] {
+        assert_eq!(namespace.field(engine, field).await, expect, "{field}");
+    }
+    let (_, state) = get("/debug/state?namespace=vocabulary&name=pa").await;
+    assert!(state.contains("vllm:num_requests_running"), "{state}");
+
+    let pods = namespace.kubectl(&["get", "pods", "-o", "name"]).await;
+    let pod = pods.lines().next().unwrap().replace("pod/", "vocabulary/");
+    let output = windlass(&["metrics", &pod]).await;
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    for expect in ["engine   vLLM", "version  nightly", "by name (", "vllm:num_requests_running"] {
+        assert!(told.contains(expect), "{expect:?} is not in\n{told}");
+    }
+}
