@@ -54,7 +54,14 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> anyhow::Result
     println!("fuzzing {} for {minutes} min, all at once", TARGETS.join(", "));
     let mut running = Vec::new();
     for target in TARGETS {
-        running.push((target, start(&binary, &folders, target, minutes * 60.0)?));
+        match start(&binary, &folders, target, minutes * 60.0) {
+            Ok(child) => running.push((target, child)),
+            Err(error) => {
+                // Nobody would wait for those that run already.
+                running.iter_mut().for_each(|(_, child)| drop(child.kill()));
+                return Err(error);
+            }
+        }
     }
     let mut findings = 0;
     for (target, child) in running {

@@ -63,7 +63,7 @@ pub const GENERAL: [&str; 5] = [
      rest, or with an old mean",
     "pods that are starting count as capacity on its way; AIBrix multiplies by what it asked for, and so asks again while \
      they start",
-    "engines are read once a second and decided upon at once; AIBrix does both every 10 s",
+    "engines are read every 0.1 to 2 s, within a share of their processor, and decided upon at once; AIBrix does both every 10 s",
     "replicas are written through /scale, with the version that was read; AIBrix replaces the whole object",
     "status is written only when something changes; types and polarity of AIBrix's conditions are kept",
 ];

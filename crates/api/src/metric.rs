@@ -151,6 +151,7 @@ fn of_quantile(entry: &Entry<'_>, metric: &mut Metric, warnings: &mut Vec<Warnin
     let path = format!("{}.quantile", entry.path);
     let q = match written {
         Value::Number(number) => number.as_f64(),
+        Value::String(text) if text.trim().is_empty() => return Ok(()),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::core::ApiResource;
 use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
@@ -104,7 +103,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     pub(crate) fn selects(&self, entry: &PodEntry) -> bool {
-        self.selector.as_ref().is_ok_and(|selector| selector.matches(entry.pod.labels()))
+        self.selector.as_ref().is_ok_and(|selector| selector.matches(entry.labels()))
     }
 }
 

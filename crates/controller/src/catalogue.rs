@@ -106,14 +106,18 @@ pub(crate) async fn follow(mut file: CatalogueFile, shared: Arc<Shared>) {
 }
 
 impl CatalogueFile {
-    /// What the file says now, if that is another thing than before.
+    /// What the file says now, if it means another thing than before: a comment is no reason to read all pages anew.
     fn look(&mut self) -> Result<Option<Arc<Catalogue>>, CatalogueFileError> {
         let text = read(&self.path)?;
         if text == self.text {
             return Ok(None);
         }
-        self.catalogue = extended(&self.path, &text)?;
+        let catalogue = extended(&self.path, &text)?;
         self.text = text;
+        if catalogue == self.catalogue {
+            return Ok(None);
+        }
+        self.catalogue = catalogue;
         Ok(Some(Arc::clone(&self.catalogue)))
     }
 }
@@ -136,6 +140,8 @@ mod tests {
         std::fs::write(&path, DEPTH).unwrap();
         let catalogue = file.look().unwrap().expect("another text");
         assert!(catalogue.engine("mine").is_some());
+        std::fs::write(&path, format!("# Ours.\n{DEPTH}")).unwrap();
+        assert_eq!(file.look(), Ok(None), "a comment means nothing");
         std::fs::write(&path, DEPTH.replace("gauge", "gouge")).unwrap();
         let error = file.look().unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}:10: unknown variant `gouge`", path.display())), "{error}");

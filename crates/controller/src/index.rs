@@ -441,12 +441,12 @@ impl Index {
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
-        let failed = error.is_some();
+        let (failed, failing) = (error.is_some(), active.any_failing());
         let (spacing, lap_over) = active.record(uid, page, outcome, &clock);
         self.journal.spaced(spacing);
         if lap_over {
             self.decide_on(key, Some(clock.now()));
-        } else if failed {
+        } else if failed && !failing {
             active.attend(self.pacing.as_ref(), clock.now());
         }
     }

@@ -7,6 +7,8 @@ use windlass_scaling::{Health, Instant, MAX_SIGNALS, SignalObservation};
 
 /// An outage that ends sooner was a flicker. It is counted from when no reading was fresh any more.
 const FLICKER: Duration = Duration::from_secs(3);
+/// Where pods answer and no request has finished, an outage begins only after this: something is stuck then.
+const UNFINISHED: Duration = Duration::from_mins(2);
 /// A signal whose pods cannot have been heard yet is not called blind for its fresh span, and this.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 /// For so long nothing is told of a target of which readings are awaited: as long as pages of pods take.
@@ -133,6 +135,7 @@ impl Signal {
             Health::Blind => {
                 let fresh = Outage { last: seen.newest_reading, seen: now, blind: None, told: false };
                 let outage = self.outage.get_or_insert(fresh);
+                let patience = if seen.unfinished { patience.max(UNFINISHED) } else { patience };
                 if seen.silent > 0 || now - outage.seen > patience {
                     outage.blind.get_or_insert(now);
                 }
@@ -140,7 +143,12 @@ impl Signal {
                     outage.told = true;
                     note(&mut changes.began, index, outage);
                 }
-                if outage.blind.is_some() { Sight::Blind } else { Sight::Waiting }
+                match outage.blind {
+                    Some(_) => Sight::Blind,
+                    // The pods answer, and will have a value to tell when a request has finished.
+                    None if seen.unfinished => Sight::Fresh,
+                    None => Sight::Waiting,
+                }
             }
         };
         match (seen.health, self.outage) {

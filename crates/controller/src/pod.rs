@@ -1,9 +1,11 @@
 //! What is kept of a pod.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodCondition, PodSpec};
 use kube::ResourceExt;
 use windlass_scaling::{Instant, PodState, PodUid};
 
@@ -49,12 +51,63 @@ impl ControllerRef {
     }
 }
 
+/// What sources need of a pod. Ten thousand are kept, and the API's own type takes 5 KB of each.
+#[derive(Debug)]
+struct Kept {
+    name: String,
+    labels: BTreeMap<String, String>,
+    /// Those about metrics.
+    annotations: BTreeMap<String, String>,
+    containers: Vec<KeptContainer>,
+    address: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct KeptContainer {
+    name: String,
+    image: Option<String>,
+    ports: Option<Vec<ContainerPort>>,
+}
+
+impl Kept {
+    fn of(pod: Pod) -> Self {
+        let mut annotations = pod.metadata.annotations.unwrap_or_default();
+        annotations.retain(|key, _| key.starts_with("prometheus.io/"));
+        let containers = pod.spec.unwrap_or_default().containers.into_iter();
+        let kept = |Container { name, image, ports, .. }: Container| KeptContainer { name, image, ports };
+        Self {
+            name: pod.metadata.name.unwrap_or_default(),
+            labels: pod.metadata.labels.unwrap_or_default(),
+            annotations,
+            containers: containers.map(kept).collect(),
+            address: pod.status.and_then(|status| status.pod_ip?.parse().ok()),
+        }
+    }
+
+    /// As far as it was kept.
+    fn pod(&self) -> Pod {
+        let container = |kept: &KeptContainer| Container {
+            name: kept.name.clone(),
+            image: kept.image.clone(),
+            ports: kept.ports.clone(),
+            ..Container::default()
+        };
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(self.name.clone());
+        pod.metadata.annotations = Some(self.annotations.clone());
+        pod.spec = Some(PodSpec {
+            containers: self.containers.iter().map(container).collect(),
+            ..PodSpec::default()
+        });
+        pod
+    }
+}
+
 /// One pod, as far as scaling is concerned.
 #[derive(Debug, Clone)]
 pub(crate) struct PodEntry {
     pub(crate) uid: PodUid,
-    /// Pruned to what sources need: labels, the annotations about metrics, images, ports, address.
-    pub(crate) pod: Arc<Pod>,
+    kept: Arc<Kept>,
     pub(crate) state: PodState,
     pub(crate) controller: Option<ControllerRef>,
     /// Which revision of its workload the pod is of.
@@ -63,7 +116,7 @@ pub(crate) struct PodEntry {
 
 impl PodEntry {
     /// Reads a pod. `known` is what was kept of it before. `None` for pods that have ended or have no identity.
-    pub(crate) fn read(mut pod: Pod, known: Option<&Self>, clock: &Clock) -> Option<Self> {
+    pub(crate) fn read(pod: Pod, known: Option<&Self>, clock: &Clock) -> Option<Self> {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return None;
@@ -74,32 +127,40 @@ impl PodEntry {
         let label = |key| pod.labels().get(key).cloned();
         let revision = label("pod-template-hash").or_else(|| label("controller-revision-hash"));
         let revision = revision.or_else(|| label(ROLE_TEMPLATE_HASH));
-        prune(&mut pod);
-        Some(Self { uid, pod: Arc::new(pod), state, controller, revision })
+        Some(Self { uid, kept: Arc::new(Kept::of(pod)), state, controller, revision })
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.pod.metadata.name.as_deref().unwrap_or_default()
+        &self.kept.name
+    }
+
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.kept.labels
+    }
+
+    /// As far as sources need it, and without the labels.
+    pub(crate) fn pod(&self) -> Pod {
+        self.kept.pod()
     }
 
     pub(crate) fn is_ready(&self) -> bool {
         matches!(self.state, PodState::Ready { .. })
     }
 
-    pub(crate) fn address(&self) -> Option<std::net::IpAddr> {
-        self.pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.kept.address
     }
 
     /// What the image's tag says of the version of what answers at `port`.
     pub(crate) fn version(&self, port: u16) -> Option<String> {
-        windlass_api::image::version_of(&self.pod, port)
+        windlass_api::image::version_of(&self.pod(), port)
     }
 
     /// The role within a StormService, if it has one, and the revision, unless the pod is leaving. Each role has
     /// revisions of its own.
     pub(crate) fn living_revision(&self) -> Option<(Option<&str>, &str)> {
         let revision = self.revision.as_deref().filter(|_| self.state != PodState::Leaving)?;
-        Some((self.pod.labels().get(ROLE_NAME).map(String::as_str), revision))
+        Some((self.kept.labels.get(ROLE_NAME).map(String::as_str), revision))
     }
 }
 
@@ -159,28 +220,6 @@ fn is_refused(pod: &Pod) -> bool {
     waiting.any(|reason| REFUSED.contains(&reason))
 }
 
-/// Ten thousand pods are kept: only what is needed of each.
-fn prune(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    pod.metadata.owner_references = None;
-    if let Some(annotations) = &mut pod.metadata.annotations {
-        annotations.retain(|key, _| key.starts_with("prometheus.io/"));
-    }
-    if let Some(spec) = pod.spec.take() {
-        let containers = spec.containers.into_iter().map(|container| Container {
-            name: container.name,
-            image: container.image,
-            ports: container.ports,
-            ..Container::default()
-        });
-        pod.spec = Some(PodSpec { containers: containers.collect(), ..PodSpec::default() });
-    }
-    if let Some(status) = &mut pod.status {
-        let pod_ip = status.pod_ip.take();
-        *status = k8s_openapi::api::core::v1::PodStatus { pod_ip, ..Default::default() };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -205,7 +244,7 @@ mod tests {
         merge(&mut pod, extra);
         let known = known.map(|state| PodEntry {
             uid: PodUid(1),
-            pod: Arc::default(),
+            kept: Arc::new(Kept::of(Pod::default())),
             state,
             controller: None,
             revision: None,

@@ -274,7 +274,7 @@ pub fn bucket_quantile(q: f64, buckets: &mut Vec<(f64, f64)>) -> BucketQuantile 
     } else if q > 1.0 {
         return undefined(f64::INFINITY);
     }
-    buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    buckets.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
     if buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
         return undefined(f64::NAN);
     }

@@ -3,13 +3,13 @@
 //! The interval is the longest of three: what the target *needs*, what the *engines'* processor may be used for, and what
 //! *ours* may; but never longer than the need allows, so that readings stay fresh whatever they cost. Fresh is 3 s (three
 //! base intervals) however often is read, so [`SLOWEST`] is the slowest pace at which every reading is fresh. A pod that
-//! failed its last poll brings its target back to [`BASE`], so that one lost answer does not make it silent.
+//! failed its last poll brings its target back to [`BASE`]: where the pace was slower, it may count as silent for a moment.
 //!
 //! | need | wants | at most | because |
 //! |---|---|---|---|
 //! | [`Need::Least`] | 2 s | 2 s | nothing that is read can change what is written: held by a person, or at the greatest count |
 //! | [`Need::Calm`] | KPA 100 ms, APA 1 s | 2 s | a jump may come at any instant; only KPA acts on one sooner than its window |
-//! | [`Need::Close`] | 100 ms | 1 s | pods are starting, readings are missing, or (for at most 10 s) a threshold is near |
+//! | [`Need::Close`] | 100 ms | 1 s | pods are starting, or, for at most 10 s, readings are missing or a threshold is near |
 //! | [`Need::Urgent`] | 100 ms | 1 s | a surge is under way, the total moved, the pods or the count changed a moment ago |
 //!
 //! So where a page is cheap (filtered, about 0.05 ms of the engine's processor: 0.1 % of a core pays for 18 in a second) it
@@ -183,6 +183,7 @@ pub struct Attention {
     anchors: ArrayVec<Option<f64>, MAX_SIGNALS>,
     moved: Option<(Instant, u8)>,
     near_since: Option<Instant>,
+    incomplete_since: Option<Instant>,
     credit: Duration,
     boosting: bool,
 }
@@ -196,6 +197,7 @@ impl Default for Attention {
             anchors: ArrayVec::new(),
             moved: None,
             near_since: None,
+            incomplete_since: None,
             credit: CREDIT,
             boosting: false,
         }
@@ -212,7 +214,10 @@ impl Attention {
     pub fn attend(&mut self, look: &Look<'_>, costs: &Costs, now: Instant) -> Attended {
         let elapsed = self.looked_at.replace(now).map_or(Duration::ZERO, |before| now - before);
         let cause = self.cause(look, now);
-        let (interval, limit) = self.interval(cause.need(), look.policy, costs, elapsed);
+        let incomplete = cause == Cause::Incomplete;
+        self.incomplete_since = incomplete.then(|| self.incomplete_since.unwrap_or(now));
+        let lasting = self.incomplete_since.is_some_and(|since| now - since > NEAR_FOR);
+        let (interval, limit) = self.interval((cause.need(), lasting), look.policy, costs, elapsed);
         let before = self.attended;
         let settled = self.changed_at.is_none_or(|changed| now - changed >= SLOWER_AFTER);
         let interval = if interval <= before.interval {
@@ -299,17 +304,19 @@ impl Attention {
     /// The longest of the three, and which it is; the credit is kept.
     fn interval(
         &mut self,
-        need: Need,
+        (need, lasting): (Need, bool),
         policy: &Policy,
         costs: &Costs,
         elapsed: Duration,
     ) -> (Duration, Limit) {
         let surges = matches!(policy.strategy, Strategy::Kpa(_));
-        let (wanted, longest) = match need {
-            Need::Least => (SLOWEST, SLOWEST),
-            Need::Calm if surges => (FASTEST, SLOWEST),
-            Need::Calm => (BASE, SLOWEST),
-            Need::Close | Need::Urgent => (FASTEST, BASE),
+        let calm = if surges { FASTEST } else { BASE };
+        let (need, wanted, longest) = match need {
+            Need::Least => (need, SLOWEST, SLOWEST),
+            Need::Calm => (need, calm, SLOWEST),
+            // A pod that never answers is nothing to hurry for.
+            Need::Close if lasting => (Need::Calm, calm, BASE),
+            Need::Close | Need::Urgent => (need, FASTEST, BASE),
         };
         // Nothing is known of costs: as if it were dear enough for the base pace, and no dearer.
         let paid_by = |share: f64| costs.service.map_or(BASE, |service| times(service, 1.0 / share));

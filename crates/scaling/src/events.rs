@@ -61,6 +61,7 @@ impl Tally {
         } else if merged.count() == 0.0 && nothing_asked && self.silent == 0 {
             self.idle = true;
         } else {
+            self.answered = self.oldest_fresh.filter(|_| self.fresh == self.ready && self.silent == 0);
             (self.fresh, self.fresh_sum, self.steady_sum) = (0, 0.0, 0.0);
             (self.oldest_fresh, self.newest) = (None, None);
             self.unfinished = merged.count() == 0.0;

@@ -56,6 +56,9 @@ pub(crate) struct SignalMemory {
     /// The last round found that nothing happens.
     #[serde(default)]
     idle: bool,
+    /// When all pods last answered without any value.
+    #[serde(default)]
+    answered_at: Option<Instant>,
     /// The latest rounds: instant and total as the windows have it, oldest first.
     pub(crate) rounds: VecDeque<(Instant, f64)>,
     /// When the signal was first looked at: nobody could be heard before.
@@ -152,6 +155,7 @@ impl SignalMemory {
             panic_window: None,
             last_round: None,
             idle: false,
+            answered_at: None,
             rounds: VecDeque::with_capacity(RECENT_ROUNDS),
             observed_since: None,
             unbroken_since: None,
@@ -186,11 +190,18 @@ impl SignalMemory {
         if now - since < AT_LEAST_SPAN { None } else { self.at_least.mean(now) }
     }
 
+    /// Notes that all pods answered, and nothing had a value to tell: requests are under way, and none finished lately.
+    /// That is no gap in what was observed.
+    pub(crate) fn note_answered(&mut self, at: Instant) {
+        self.answered_at = Some(at);
+    }
+
     /// Notes that a round is complete. `gap` after the last one ends the unbroken stretch.
     fn note_round(&mut self, at: Instant, total: f64, gap: std::time::Duration) {
-        match self.last_round() {
+        match self.last_round().map(|(last, _)| self.answered_at.map_or(last, |answered| answered.max(last)))
+        {
             None => self.unbroken_since = Some(at),
-            Some((last, _)) if at - last > gap => {
+            Some(last) if at - last > gap => {
                 self.unbroken_since = Some(at);
                 self.resumed_at = Some(at);
             }

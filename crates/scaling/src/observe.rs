@@ -156,7 +156,7 @@ pub fn observe(
 /// The readings of one signal, counted.
 #[derive(Default)]
 pub(crate) struct Tally {
-    ready: u32,
+    pub(crate) ready: u32,
     pub(crate) fresh: u32,
     pub(crate) fresh_sum: f64,
     /// Those of the fresh pods that tell of events. What they make together is added by [`Tally::settle`].
@@ -169,6 +169,8 @@ pub(crate) struct Tally {
     pub(crate) idle: bool,
     /// Nothing happened, and it is not known that nothing is asked for.
     pub(crate) unfinished: bool,
+    /// When all pods had answered, if that is so.
+    pub(crate) answered: Option<Instant>,
     /// Ready pods that may still answer in time.
     pending: u32,
     pub(crate) silent: u32,
@@ -338,6 +340,9 @@ fn observe_signal(
         } else {
             memory.record_round(at, tally.total(), gap);
         }
+    }
+    if let Some(at) = tally.answered {
+        memory.note_answered(at);
     }
     let last_round = memory.last_round().map(|(at, _)| at);
     let standing = memory.last_round().filter(|(at, _)| now - *at <= fresh_span);

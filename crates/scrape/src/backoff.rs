@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::ScrapeError;
 
-/// A pod that fails is asked at pace for so many intervals: for as long as its last readings are fresh, because it is not
+/// A pod that fails is asked at pace for so many base intervals: for as long as its last readings are fresh, because it is not
 /// known better meanwhile.
 const PATIENCE: u32 = 3;
 /// A pod that refuses connections for so long: it restarts, and asking costs it nothing.
@@ -22,7 +22,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// After a poll that ended at `now` with `error`, or without one: how much longer than one interval the next one has to
+    /// After a poll that ended at `now` with `error`, or without one: how much longer than one interval, at the pace in force, the next one has to
     /// wait. One good answer, and the pace is the usual one.
     pub(crate) fn after(&mut self, error: Option<&ScrapeError>, base: Duration, now: Instant) -> Duration {
         let Some(error) = error else {

@@ -122,8 +122,11 @@ impl Detection {
         self.doubted = false;
         let vocabulary = Arc::clone(&self.vocabulary);
         if !Arc::ptr_eq(wanted, &vocabulary.wanted) {
-            // What was a page a moment ago is one still.
-            vocabulary.wanted.read(page, format, readings).ok()?;
+            if vocabulary.wanted.read(page, format, readings).is_err() {
+                // A bad line of another engine's name: what was read before stands.
+                wanted.read(page, format, readings).ok()?;
+                return None;
+            }
         }
         for (known, reading) in self.aliases.iter_mut().zip(readings.iter()) {
             *known = found(reading).or(*known);
@@ -133,6 +136,7 @@ impl Detection {
         let Some(mut detected) =
             vocabulary.catalogue.detect(label, (page, format), vocabulary.told(), readings)
         else {
+            self.known = None;
             *wanted = vocabulary.wanted();
             return None;
         };

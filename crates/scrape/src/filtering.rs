@@ -23,7 +23,8 @@ use crate::percent::percent_encoded;
 /// that.
 const COMPARED_EVERY: Duration = Duration::from_mins(5);
 const TRIED_AGAIN: Duration = Duration::from_mins(10);
-/// What looks like a restart, again and again (a server that drops connections while they are idle), is believed so often.
+/// What looks like a restart, again and again (a server that drops connections while they are idle), is believed so often;
+/// so is what comes and goes (NaN at idle).
 const RESTARTS_APART: Duration = Duration::from_secs(30);
 /// More doubtful pages within a minute mean that several exporters answer at this address, or one that changes its mind.
 const MOST_DOUBTS: u8 = 3;
@@ -147,6 +148,12 @@ impl Filtering {
             return false;
         }
         by_name.confirmed = true;
+        let mut pairs = by_name.expected.iter().zip(page.readings);
+        let more = pairs.any(|(expected, reading)| expected.is_none() && reading.is_some());
+        if more && self.begun.is_none_or(|begun| now >= begun + RESTARTS_APART) {
+            // What was not there before is looked at on a whole page, and missed from then on when it goes.
+            by_name.until = now;
+        }
         if page.bytes.len() * 10 >= by_name.size * 9 {
             self.state = State::Whole(now + TRIED_AGAIN);
         }

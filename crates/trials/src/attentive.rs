@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use kube::api::{DeleteParams, ListParams};
 
 use crate::reaction::{self, REPLICAS, Trial};
@@ -19,9 +19,10 @@ const AT_ONCE: usize = 25;
 const COUNTED: Duration = Duration::from_secs(10);
 /// A page of fewer bytes is a filtered one.
 const FILTERED_BYTES: f64 = 8_192.0;
-/// Milliseconds of an engine's processor for a filtered page and a full one (`prometheus_client` 0.26, measured).
-const FILTERED_MILLIS: f64 = 0.054;
-const FULL_MILLIS: f64 = 5.19;
+/// Milliseconds of an engine's processor for a filtered page and a full one, of `prometheus_client` 0.26, as `windlass-trials
+/// filtered` measured them: the simulated engines of this trial are no measure of that.
+const FILTERED_MILLIS: f64 = 0.046;
+const FULL_MILLIS: f64 = 5.43;
 /// A full page every 10 s, as AIBrix reads it: milliseconds of an engine's processor per minute.
 const FULL_EVERY_10_S: f64 = 6.0 * FULL_MILLIS;
 /// Seconds.
@@ -54,7 +55,8 @@ pub(crate) async fn run(stage: &Stage, controller: &Controller, trials: usize) -
     let reactions = reaction::gather(&changes, &STRATEGIES, &STEPS);
     reaction::print(&reactions);
     let met = reactions.iter().all(|reaction| reaction.none == 0 && reaction.seconds.at(0.99) <= GOAL);
-    println!("  goal: p99 under {GOAL} s: {}", if met { "met" } else { "NOT met" });
+    ensure!(met, "the goal was missed: p99 under {GOAL} s");
+    println!("  goal: p99 under {GOAL} s: met");
     Ok(())
 }
 
@@ -87,7 +89,7 @@ fn print_cost(before: &Counted, after: &Counted, pods: f64) {
         (after.cpu_seconds - before.cpu_seconds) / seconds * 100.0
     );
     println!(
-        "  A Python engine pays {:.1} ms of processor per minute for that ({:.1} ms if every page were filtered); {:.1} ms for one \
+        "  A Python engine would pay {:.1} ms of processor per minute for that ({:.1} ms if every page were filtered); {:.1} ms for one \
          full page every 10 s.",
         paid(millis),
         paid(FILTERED_MILLIS),

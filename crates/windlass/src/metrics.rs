@@ -24,11 +24,17 @@ pub(crate) struct Arguments {
     /// The pod's namespace, where its name does not say it.
     #[arg(short, long)]
     namespace: Option<String>,
+    /// The port of the pod's page, as an object's `port` says it; by default what the pod itself says, as the controller does.
+    #[arg(long)]
+    port: Option<u16>,
+    /// The path of the pod's page, likewise; begins with a slash.
+    #[arg(long)]
+    path: Option<String>,
     /// Only this metric, and what its name stands for; any name that targetMetric may have. May be given several times.
     #[arg(short, long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
     /// Print the whole catalogue, as Markdown.
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["subject", "metrics"])]
     list: bool,
     /// How far apart the two readings of a pod or URL are, which rates need.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=300))]
@@ -76,7 +82,8 @@ async fn survey(
 ) -> anyhow::Result<Survey> {
     let question = Question { catalogue, metrics, labels: &[], version: None };
     let apart = Duration::from_secs(arguments.seconds);
-    if subject == "-" || Path::new(subject).is_file() {
+    let path = Path::new(subject);
+    if subject == "-" || path.exists() && !path.is_dir() {
         let mut page = Vec::new();
         match subject {
             "-" => std::io::stdin().read_to_end(&mut page).map(drop),
@@ -98,8 +105,9 @@ async fn survey(
     let Ok(address) = address.parse::<std::net::IpAddr>() else {
         bail!("pod {subject} has no address yet; wait until it runs");
     };
-    let port = PortRule::Discover.of(&pod);
-    let endpoint = Endpoint::http((address, port).into(), &PathRule::Discover.of(&pod));
+    let port = arguments.port.map_or(PortRule::Discover, PortRule::Fixed).of(&pod);
+    let path = arguments.path.clone().unwrap_or_else(|| PathRule::Discover.of(&pod));
+    let endpoint = Endpoint::http((address, port).into(), &path);
     let labels: Vec<(String, String)> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     let version = image::version_of(&pod, port);
     let question = Question { labels: &labels, version: version.as_deref(), ..question };
@@ -133,7 +141,10 @@ async fn pod(subject: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
         format!("{subject} is no file, and there is no cluster: set KUBECONFIG or give a URL")
     })?;
     let (within, name) = match subject.split_once('/') {
-        Some((namespace, name)) => (namespace.to_owned(), name),
+        Some((own, _)) if namespace.is_some_and(|namespace| namespace != own) => {
+            bail!("{subject} names another namespace than -n does; leave one of them out")
+        }
+        Some((own, name)) => (own.to_owned(), name),
         None => (namespace.map_or_else(|| config.default_namespace.clone(), str::to_owned), subject),
     };
     let client = Client::try_from(windlass_controller::with_timeouts(config))

@@ -120,7 +120,7 @@ fn valid(active: &Active, now: Instant) -> Value {
             "pod": member.entry.name(),
             "state": state_name(member.entry.state),
             "membership": membership_name(&member.membership),
-            "engines": member.engines.iter().map(|(_, found)| found.status()).collect::<Vec<_>>(),
+            "engines": member.engines.iter().map(|(_, found)| found.status(&member.entry)).collect::<Vec<_>>(),
         })
     });
     let silent = active.members.values().filter_map(|member| {

@@ -14,18 +14,18 @@ use crate::pod::PodEntry;
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     detected: Arc<Detected>,
-    /// Of the image.
-    version: Option<String>,
+    /// Where the page is: the container with this port runs the engine.
+    port: u16,
 }
 
 impl Found {
     /// The page is at this port of the pod.
-    pub(crate) fn new(detected: Arc<Detected>, entry: &PodEntry, port: u16) -> Self {
-        Self { detected, version: entry.version(port) }
+    pub(crate) fn new(detected: Arc<Detected>, port: u16) -> Self {
+        Self { detected, port }
     }
 
-    /// As a status of one pod.
-    pub(crate) fn status(&self) -> EngineStatus {
+    /// As a status of one pod. Its version is the image's, which may change in place.
+    pub(crate) fn status(&self, entry: &PodEntry) -> EngineStatus {
         let alias = |used: &windlass_metrics::catalogue::AliasUsed| AliasStatus {
             metric: used.metric.clone(),
             series: used.series.clone(),
@@ -34,7 +34,7 @@ impl Found {
         EngineStatus {
             engine: self.detected.engine.clone(),
             generation: self.detected.generation.clone(),
-            version: self.version.clone(),
+            version: entry.version(self.port),
             pods: 1,
             aliases: self.detected.aliases.iter().map(alias).collect(),
         }
@@ -47,7 +47,11 @@ impl Active {
     pub(crate) fn engines(&self) -> &[EngineStatus] {
         self.engines.get_or_init(|| {
             let ready = self.members.values().filter(|member| member.counts() && member.entry.is_ready());
-            grouped(ready.flat_map(|member| &member.engines).map(|(_, found)| found.status()))
+            grouped(ready.flat_map(|member| {
+                // An engine with two pages is one.
+                let pages = member.engines.iter().map(|(_, found)| found.status(&member.entry));
+                grouped(pages).into_iter().map(|engine| EngineStatus { pods: 1, ..engine })
+            }))
         })
     }
 
@@ -75,6 +79,7 @@ fn grouped(pods: impl Iterator<Item = EngineStatus>) -> Vec<EngineStatus> {
     }
     let tidied = groups.into_values().map(|mut group| {
         group.aliases.sort_unstable();
+        group.aliases.dedup();
         group.aliases.truncate(MAX_ALIASES);
         group
     });
@@ -118,6 +123,12 @@ mod tests {
         let expect =
             [("sglang", None, 1, 1), ("vllm", Some("v0.11.0"), 3, 2), ("vllm", Some("v0.6.0"), 1, 1)];
         assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn two_statistics_of_one_metric_are_read_from_one_series() {
+        let twice = pod("vllm", None, &[("ttft", "t"), ("ttft", "t"), ("running", "r")]);
+        assert_eq!(grouped([twice].into_iter())[0].aliases.len(), 2);
     }
 
     #[test]

@@ -129,16 +129,17 @@ impl Polling {
                 if self.readers.contains((uid, index)) {
                     continue;
                 }
+                let pod = member.entry.pod();
                 let endpoint = Endpoint {
-                    host: Host::Address((address, page.port.of(&member.entry.pod)).into()),
-                    path: page.path.of(&member.entry.pod),
+                    host: Host::Address((address, page.port.of(&pod)).into()),
+                    path: page.path.of(&pod),
                     access: page.access.clone(),
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
                 let page_id = PageId { version: self.version, index };
                 let report = move |outcome| sink(&key, uid, page_id, outcome);
-                let labels = member.entry.pod.metadata.labels.as_ref();
-                let label = |key: &str| labels?.get(key).map(String::as_str);
+                let labels = member.entry.labels();
+                let label = |key: &str| labels.get(key).map(String::as_str);
                 let detection = Detection::new(Arc::clone(&page.vocabulary), label);
                 let reading = Poller::detecting(endpoint, &self.pacemaker, detection, report);
                 self.readers.insert((uid, index), reading);
@@ -172,6 +173,11 @@ impl Polling {
 }
 
 impl Active {
+    /// A page's last poll failed.
+    pub(crate) fn any_failing(&self) -> bool {
+        self.polling.any_failing()
+    }
+
     /// Takes the outcome of a poll. How long after the poll before it the page was asked for, and whether every page was
     /// read since the last decision: then there may be a round.
     pub(crate) fn record(
@@ -195,8 +201,8 @@ impl Active {
         // A page that was under way while the ready pods changed is of before the change.
         let taken = clock.at(outcome.asked);
         if let Some(detected) = outcome.detected {
-            let port = page.port.of(&member.entry.pod);
-            let found = engines::Found::new(detected, &member.entry, port);
+            let port = page.port.of(&member.entry.pod());
+            let found = engines::Found::new(detected, port);
             member.engines.retain(|(page, _)| *page != id.index);
             member.engines.reserve_exact(1);
             member.engines.push((id.index, found));

@@ -24,7 +24,12 @@ struct Reader {
     /// In this lap.
     heard: bool,
     failing: bool,
+    /// Whole pages since the last one by name.
+    wholes: u8,
 }
+
+/// So many whole pages after one another are no comparison: what pages by name cost is forgotten.
+const WHOLES: u8 = 2;
 
 impl Reader {
     fn is_awaited(&self) -> bool {
@@ -58,9 +63,13 @@ impl Readers {
             asked: None,
             heard: false,
             failing: false,
+            wholes: 0,
         };
-        self.by_page.insert(page, reader);
-        self.count();
+        if self.by_page.insert(page, reader).is_some() {
+            self.count();
+        } else {
+            self.awaited += 1;
+        }
     }
 
     /// Ends the others.
@@ -79,6 +88,10 @@ impl Readers {
         let reader = self.by_page.get_mut(&page)?;
         let failed = outcome.values.is_err();
         if !failed {
+            reader.wholes = if outcome.filtered { 0 } else { reader.wholes.saturating_add(1) };
+            if reader.wholes == WHOLES {
+                reader.service = ServiceTime::default();
+            }
             reader.service.note(outcome.took);
         }
         let again = reader.heard && !failed && !reader.failing;
@@ -96,7 +109,8 @@ impl Readers {
     /// After an outcome was noted that brought a reading, or did not: whether that ends a lap that brought any.
     pub(super) fn is_lap_over(&mut self, brought: bool) -> bool {
         self.brought |= brought;
-        if self.awaited > 0 {
+        // While all fail, nothing brings a reading, and every failure would go through all of them.
+        if self.awaited > 0 || !self.brought && self.failing == self.by_page.len() {
             return false;
         }
         for reader in self.by_page.values_mut() {

@@ -74,12 +74,15 @@ impl Index {
         let Some(Ok(active)) = self.autoscalers.get_mut(key).map(|autoscaler| &mut autoscaler.state) else {
             return;
         };
-        active.members.clear();
+        let mut known = std::mem::take(&mut active.members);
         let Ok(scale) = &active.scale else { return self.note_all_shared(key) };
         let pods = self.pods.get(&key.namespace).into_iter().flat_map(HashMap::values);
         let members = pods.filter(|entry| scale.selects(entry)).map(|entry| {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, entry, &scale.uid);
-            (entry.uid, Member { entry: entry.clone(), membership, silence: None, engines: Vec::new() })
+            // Who is selected still is read on.
+            let known = known.remove(&entry.uid).map(|member| (member.silence, member.engines));
+            let (silence, engines) = known.unwrap_or_default();
+            (entry.uid, Member { entry: entry.clone(), membership, silence, engines })
         });
         active.members = members.collect();
         self.note_all_shared(key);

@@ -12,14 +12,25 @@ impl Index {
     /// they meant is kept.
     pub(crate) fn use_catalogue(&mut self, catalogue: Arc<Catalogue>) {
         self.catalogue = catalogue;
-        for key in self.autoscalers.keys().cloned().collect::<Vec<Key>>() {
-            let Some(known) = self.autoscalers.remove(&key) else { continue };
+        let keys: Vec<Key> = self.autoscalers.keys().cloned().collect();
+        for key in &keys {
+            let before = self.target_of(key);
+            let Some(known) = self.autoscalers.remove(key) else { continue };
             let due = known.due;
             let object = (*known.object).clone();
-            let anew = self.read_spec(&key, object, Some(known));
+            let anew = self.read_spec(key, object, Some(known));
             self.autoscalers.insert(key.clone(), Autoscaler { due, ..anew });
             self.status_due.insert(key.clone());
-            self.decide(&key);
+            self.target_left(key, before);
+        }
+        // Who yields to whom is settled before anybody acts: an object may have become valid, or have ceased to be.
+        for key in &keys {
+            if let Some(target) = self.target_of(key) {
+                self.find_conflicts(&key.namespace, &target.name);
+            }
+        }
+        for key in &keys {
+            self.decide(key);
         }
     }
 }

@@ -198,6 +198,11 @@ fn what_is_missing_is_looked_for_under_all_names() {
         (4, Right, V0, "n"),
         (5, Right, &idle, "n"),
         (6, Right, &v1, "n"),
+        // A while after the last whole page, it is looked at on another one.
+        (40, Right, &v1, "n"),
+        (41, Right, &v1, "w"),
+        (42, Right, &v1, "n"),
+        (43, Right, V0, "nw"),
     ]);
     // Nothing to ask for.
     check(&[

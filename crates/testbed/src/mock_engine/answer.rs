@@ -1,5 +1,6 @@
 //! What an engine answers, healthy or not.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
+use super::kind::Exporter;
 use super::page::{Level, Meter, Numbers, Origin, Subject, Template};
 use super::scripted::{self, Integrals};
 use super::serving::Serving;
@@ -186,6 +188,11 @@ impl Engine {
 
     /// The page as the exporter sends it, with what the script's fault makes of it.
     fn page(&self, script: Script, query: Option<&str>) -> String {
+        let dialect = self.kind.dialect();
+        let exporter = dialect.exporter.map(|usual| script.exporter.unwrap_or(usual));
+        let names = filter::names(query);
+        let named =
+            names.as_ref().filter(|_| exporter == Some(Exporter::Single) && script.fault == Fault::None);
         let page = match &self.numbers {
             Source::Scripted(integrals) => {
                 let off =
@@ -193,22 +200,26 @@ impl Engine {
                 let gauges = script.gauges.values(script.share * (1.0 + off));
                 let meters = integrals.lock().advance(&gauges, Instant::now());
                 let levels = scripted::levels(script.gauges, &gauges);
-                self.render(Numbers { gauges, levels, meters, tallies: None })
+                self.render(Numbers { gauges, levels, meters, tallies: None }, named)
             }
-            Source::Served(serving) => serving.with_numbers(|numbers| self.render(numbers)),
+            Source::Served(serving) => serving.with_numbers(|numbers| self.render(numbers, named)),
         };
-        let dialect = self.kind.dialect();
+        if named.is_some() {
+            return page;
+        }
         let number = self.pages.fetch_add(1, Ordering::Relaxed);
         let page = spoil::spoil(page, script.fault, dialect.prefix, number);
-        let exporter = dialect.exporter.map(|usual| script.exporter.unwrap_or(usual));
-        filter::answer(page, exporter, filter::names(query).as_ref())
+        filter::answer(page, exporter, names.as_ref())
     }
 
-    fn render(&self, mut numbers: Numbers<'_>) -> String {
+    fn render(&self, mut numbers: Numbers<'_>, named: Option<&HashSet<String>>) -> String {
         let start = self.started_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         numbers.meters[Meter::StartTime as usize] = start;
         numbers.meters[Meter::CpuSeconds as usize] = self.started.elapsed().as_secs_f64() * CPU_SHARE;
-        self.page.render(&numbers)
+        match named {
+            Some(names) => self.page.render_named(&numbers, names),
+            None => self.page.render(&numbers),
+        }
     }
 
     /// Ends the page after the first digit of the first scripted gauge that a healthy page would show.

@@ -16,6 +16,8 @@
 mod quantity;
 mod source;
 
+use std::collections::HashSet;
+
 pub(super) use quantity::{Level, Meter, Quantity};
 pub(super) use source::BadPage;
 
@@ -123,6 +125,35 @@ impl Template {
             from = *at;
         }
         page.push_str(&self.text[from..]);
+        page
+    }
+
+    /// What the Python client's exporter sends of it for these sample names; see [`filter`](super::filter). As there, no
+    /// work is done for the rest: what a scrape costs is what engines are read by.
+    pub(super) fn render_named(&self, numbers: &Numbers<'_>, names: &HashSet<String>) -> String {
+        let (mut page, mut slots, mut line_end) = (String::new(), self.slots.as_slice(), 0);
+        // The comments of the family, until the first of its samples is wanted.
+        let mut head = 0..0;
+        for line in self.text.split_inclusive('\n') {
+            let from = line_end;
+            line_end += line.len();
+            if line.starts_with('#') {
+                head = if line.starts_with("# HELP") { from..line_end } else { head.start..line_end };
+                continue;
+            }
+            let holes;
+            (holes, slots) = slots.split_at(slots.partition_point(|(at, _)| *at < line_end));
+            if names.contains(line.split(['{', ' ']).next().unwrap_or_default()) {
+                page.push_str(&self.text[std::mem::take(&mut head)]);
+                let mut written = from;
+                for (at, slot) in holes {
+                    page.push_str(&self.text[written..*at]);
+                    write(self.numerals, &mut page, slot.value(numbers));
+                    written = *at;
+                }
+                page.push_str(&self.text[written..line_end]);
+            }
+        }
         page
     }
 

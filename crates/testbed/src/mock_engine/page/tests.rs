@@ -11,6 +11,15 @@ fn page(share: f64, requests: f64) -> String {
 }
 
 fn page_of(kind: EngineKind, share: f64, requests: f64) -> String {
+    rendered(kind, share, requests, Template::render)
+}
+
+fn rendered(
+    kind: EngineKind,
+    share: f64,
+    requests: f64,
+    render: impl Fn(&Template, &Numbers<'_>) -> String,
+) -> String {
     let mut meters = scripted::meters(requests * 300.0, requests * 200.0, requests);
     meters[Meter::CpuSeconds as usize] = requests * 0.1;
     meters[Meter::StartTime as usize] = 1_764_000_000.37;
@@ -18,7 +27,24 @@ fn page_of(kind: EngineKind, share: f64, requests: f64) -> String {
     let gauges = script.values(share);
     let levels = scripted::levels(script, &gauges);
     let subject = Subject { kind, model: MODEL, capacity: CAPACITY, origin: Origin::Scripted };
-    Template::new(&subject).unwrap().render(&Numbers { gauges, levels, meters, tallies: None })
+    render(&Template::new(&subject).unwrap(), &Numbers { gauges, levels, meters, tallies: None })
+}
+
+/// What is rendered by name is what the exporter's filter leaves of the whole page.
+#[test]
+fn a_page_by_name_is_a_part_of_the_whole() {
+    use super::super::filter;
+    use super::super::kind::Exporter;
+    for kind in [EngineKind::Vllm, EngineKind::VllmV0, EngineKind::VllmV1, EngineKind::Sglang] {
+        let whole = page_of(kind, 20.0, 7.0);
+        let all: Vec<&str> = whole.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+        for step in [1, 3, 17, 100] {
+            let names: HashSet<String> = all.iter().step_by(step).map(|name| (*name).to_owned()).collect();
+            let expected = filter::answer(whole.clone(), Some(Exporter::Single), Some(&names));
+            let named = rendered(kind, 20.0, 7.0, |page, numbers| page.render_named(numbers, &names));
+            assert!(!named.is_empty() && named == expected, "{kind:?}, every {step}th name");
+        }
+    }
 }
 
 /// A small reader of text format 0.0.4, written apart from the generator and stricter than the format: every
