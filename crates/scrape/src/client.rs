@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use http::{HeaderValue, StatusCode};
@@ -109,6 +110,8 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Client {
     connection: Option<Connection>,
     tickets: Tickets,
+    /// What the network takes there and back, at least: the shortest that a connection was answered in.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 impl Client {
@@ -152,6 +155,7 @@ impl Client {
         let request = written(endpoint, request, authorization)?;
         // Seldom needed, and large: not a part of every future that waits.
         let mut fresh = Box::pin(Connection::open(endpoint, session.as_ref(), &mut self.tickets)).await?;
+        self.round_trip = self.round_trip.into_iter().chain(fresh.round_trip).min();
         let outcome = fresh.exchange(request).await;
         self.finish(fresh, outcome, lost).await
     }

@@ -5,18 +5,20 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::access::Session;
 use crate::http1::{Faulty, Head, Incoming};
 use crate::pool::Buffer;
-use crate::{Endpoint, PAGE_LIMIT, ScrapeError};
+use crate::{Endpoint, Host, PAGE_LIMIT, ScrapeError};
 
 /// Read at once, at least.
 const LEAST_READ: usize = 4 << 10;
@@ -32,6 +34,8 @@ pub(crate) struct Connection {
     stream: Box<dyn Duplex>,
     /// Of the credentials it was opened with; none without TLS.
     pub(crate) generation: Option<u64>,
+    /// What connecting took, without TLS and the look-up of a name.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// Why no answer came.
@@ -55,15 +59,18 @@ impl Connection {
         tickets: &mut Tickets,
     ) -> Result<Self, ScrapeError> {
         let failed = |source| ScrapeError::Connect { address: endpoint.host.to_string(), source };
+        let asked = Instant::now();
         let stream = endpoint.host.connect().await.map_err(failed)?;
+        // The server's kernel answers, whatever its program does. A name is looked up meanwhile, and that is another thing.
+        let round_trip = matches!(endpoint.host, Host::Address(_)).then(|| asked.elapsed());
         stream.set_nodelay(true).map_err(failed)?;
         let (Some(access), Some(session)) = (&endpoint.access, session) else {
-            return Ok(Self { stream: Box::new(stream), generation: None });
+            return Ok(Self { stream: Box::new(stream), generation: None, round_trip });
         };
         let name = access.server_name(&endpoint.host.name())?;
         let connector = TlsConnector::from(tickets.config(session));
         let stream = connector.connect(name, stream).await.map_err(ScrapeError::of_handshake)?;
-        Ok(Self { stream: Box::new(stream), generation: Some(session.generation) })
+        Ok(Self { stream: Box::new(stream), generation: Some(session.generation), round_trip })
     }
 
     /// Whether nothing has come since the last answer: neither an end nor bytes that belong to nothing.

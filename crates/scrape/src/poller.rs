@@ -43,8 +43,9 @@ pub struct Outcome {
     pub filtered: bool,
     /// Bytes of the page, and of one asked for by name before it in vain; 0 if none was complete.
     pub bytes: usize,
-    /// From asking to the last byte, or to the failure: the engine spent no more on it.
-    pub took: Duration,
+    /// The engine's part of the time from asking to the last byte, or to the failure: without what the network takes there
+    /// and back, and at least half of all. It spent no more on it, as a rule.
+    pub service: Duration,
 }
 
 /// Polls one endpoint until it is dropped.
@@ -154,9 +155,10 @@ impl PolledPod {
         let mut bytes = 0;
         let taken = tokio::time::timeout(self.deadline, self.take(began, &mut bytes)).await;
         let took = began.elapsed();
+        let service = took.saturating_sub(self.client.round_trip.unwrap_or_default()).max(took / 2);
         match taken.unwrap_or(Err(ScrapeError::Deadline(self.deadline))) {
             Ok(Taken { asked, values, missing, detected, filtered }) => {
-                Outcome { asked, values: Ok(values), missing, detected, filtered, bytes, took }
+                Outcome { asked, values: Ok(values), missing, detected, filtered, bytes, service }
             }
             Err(error) => {
                 self.filtering.failed(began);
@@ -168,7 +170,7 @@ impl PolledPod {
                     detected: None,
                     filtered: false,
                     bytes,
-                    took,
+                    service,
                 }
             }
         }

@@ -92,7 +92,7 @@ impl Readers {
             if reader.wholes == WHOLES {
                 reader.service = ServiceTime::default();
             }
-            reader.service.note(outcome.took);
+            reader.service.note(outcome.service);
         }
         let again = reader.heard && !failed && !reader.failing;
         self.awaited -= usize::from(reader.is_awaited());

@@ -163,7 +163,7 @@ impl World {
             detected: None,
             filtered: false,
             bytes: 100,
-            took: Duration::ZERO,
+            service: Duration::ZERO,
         };
         self.index.polled(
             &key(),

@@ -60,7 +60,7 @@ pub(super) fn stretch(strain: f64, need: Need) -> f64 {
 const BLOCK: u8 = 16;
 
 /// An engine's processor time for a page: the least time that one of the last 16 to 32 readings took. What a reading takes
-/// is an upper bound (the network and a busy engine's queue are in it), and the least of many is a close one.
+/// is an upper bound (a busy engine's queue is in it, and part of the network), and the least of many is a close one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServiceTime {
     least: Option<Duration>,
@@ -69,7 +69,7 @@ pub struct ServiceTime {
 }
 
 impl ServiceTime {
-    /// Notes a reading that was complete, and took from asking to its last byte.
+    /// Notes a reading that was complete, and took this long of the engine's time.
     pub fn note(&mut self, took: Duration) {
         if self.count == BLOCK {
             *self = Self { least: None, of_block_before: self.least, count: 0 };

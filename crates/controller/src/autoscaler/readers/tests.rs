@@ -32,7 +32,7 @@ impl Readers {
             detected: None,
             filtered: false,
             bytes: 100,
-            took: Duration::from_millis(3),
+            service: Duration::from_millis(3),
         };
         self.hear((PodUid(pod), 0), &outcome);
         self.is_lap_over(good)
