@@ -58,7 +58,9 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> anyhow::Result
             Ok(child) => running.push((target, child)),
             Err(error) => {
                 // Nobody would wait for those that run already.
-                running.iter_mut().for_each(|(_, child)| drop(child.kill()));
+                for (_, child) in &mut running {
+                    drop(child.kill());
+                }
                 return Err(error);
             }
         }

@@ -121,12 +121,11 @@ impl Detection {
         }
         self.doubted = false;
         let vocabulary = Arc::clone(&self.vocabulary);
-        if !Arc::ptr_eq(wanted, &vocabulary.wanted) {
-            if vocabulary.wanted.read(page, format, readings).is_err() {
-                // A bad line of another engine's name: what was read before stands.
-                wanted.read(page, format, readings).ok()?;
-                return None;
-            }
+        if !Arc::ptr_eq(wanted, &vocabulary.wanted) && vocabulary.wanted.read(page, format, readings).is_err()
+        {
+            // A bad line of another engine's name: what was read before stands.
+            wanted.read(page, format, readings).ok()?;
+            return None;
         }
         for (known, reading) in self.aliases.iter_mut().zip(readings.iter()) {
             *known = found(reading).or(*known);

@@ -1,6 +1,8 @@
 //! How often a scrape in steady state allocates, whole and by name, all client costs: the request, the answer, the readings,
 //! the values.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ const SHORT: &str = "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_r
 fn serve(by_name: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let more: String = (0..600).map(|line| format!("other_{line}{{model_name=\"a\"}} {line}\n")).collect();
+    let more = "other{model_name=\"a\"} 1.0\n".repeat(600);
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
@@ -42,7 +44,7 @@ fn check(by_name: bool, most: u64) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let metrics = [Catalogue::builtin().resolve("inflight").unwrap()];
     let endpoint = Endpoint::http(serve(by_name), "/metrics");
-    let mut pod = PolledPod::new(endpoint, Duration::from_secs(60), Arc::new(Wanted::new(&metrics)));
+    let mut pod = PolledPod::new(endpoint, Duration::from_mins(1), Arc::new(Wanted::new(&metrics)));
     let mut scrapes = |count: u64| {
         runtime.block_on(async {
             for _ in 0..count {

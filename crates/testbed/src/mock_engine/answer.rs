@@ -191,7 +191,7 @@ impl Engine {
         let dialect = self.kind.dialect();
         let exporter = dialect.exporter.map(|usual| script.exporter.unwrap_or(usual));
         let names = filter::names(query);
-        let named =
+        let wanted =
             names.as_ref().filter(|_| exporter == Some(Exporter::Single) && script.fault == Fault::None);
         let page = match &self.numbers {
             Source::Scripted(integrals) => {
@@ -200,11 +200,11 @@ impl Engine {
                 let gauges = script.gauges.values(script.share * (1.0 + off));
                 let meters = integrals.lock().advance(&gauges, Instant::now());
                 let levels = scripted::levels(script.gauges, &gauges);
-                self.render(Numbers { gauges, levels, meters, tallies: None }, named)
+                self.render(Numbers { gauges, levels, meters, tallies: None }, wanted)
             }
-            Source::Served(serving) => serving.with_numbers(|numbers| self.render(numbers, named)),
+            Source::Served(serving) => serving.with_numbers(|numbers| self.render(numbers, wanted)),
         };
-        if named.is_some() {
+        if wanted.is_some() {
             return page;
         }
         let number = self.pages.fetch_add(1, Ordering::Relaxed);
@@ -212,11 +212,11 @@ impl Engine {
         filter::answer(page, exporter, names.as_ref())
     }
 
-    fn render(&self, mut numbers: Numbers<'_>, named: Option<&HashSet<String>>) -> String {
+    fn render(&self, mut numbers: Numbers<'_>, wanted: Option<&HashSet<String>>) -> String {
         let start = self.started_wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         numbers.meters[Meter::StartTime as usize] = start;
         numbers.meters[Meter::CpuSeconds as usize] = self.started.elapsed().as_secs_f64() * CPU_SHARE;
-        match named {
+        match wanted {
             Some(names) => self.page.render_named(&numbers, names),
             None => self.page.render(&numbers),
         }

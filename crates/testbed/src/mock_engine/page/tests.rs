@@ -41,8 +41,8 @@ fn a_page_by_name_is_a_part_of_the_whole() {
         for step in [1, 3, 17, 100] {
             let names: HashSet<String> = all.iter().step_by(step).map(|name| (*name).to_owned()).collect();
             let expected = filter::answer(whole.clone(), Some(Exporter::Single), Some(&names));
-            let named = rendered(kind, 20.0, 7.0, |page, numbers| page.render_named(numbers, &names));
-            assert!(!named.is_empty() && named == expected, "{kind:?}, every {step}th name");
+            let part = rendered(kind, 20.0, 7.0, |page, numbers| page.render_named(numbers, &names));
+            assert!(!part.is_empty() && part == expected, "{kind:?}, every {step}th name");
         }
     }
 }
