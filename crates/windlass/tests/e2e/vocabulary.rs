@@ -34,3 +34,30 @@ async fn engines_and_the_series_that_are_read_are_told() {
         assert!(told.contains(expect), "{expect:?} is not in\n{told}");
     }
 }
+
+/// A version that calls its metrics otherwise takes the place of another one, in the same pods: no decision is missed, and
+/// status names what is read now.
+#[tokio::test]
+async fn an_upgrade_in_place_misses_no_decision() {
+    let namespace = Namespace::new("upgrade").await;
+    let engines = [("engine", "vllm-v0"), ("metric", "kv_util"), ("total", "1.2"), ("share", "ready")];
+    namespace.apply(&deployment("engine", "engine", 2, &engines)).await;
+    namespace.ready("engine", 2).await;
+    let history = namespace.record("engine");
+    let by_cache = autoscaler("pa", "Deployment/engine", "KPA", (2, 8))
+        .replace("avg_prompt_throughput_toks_per_s", "kv_util")
+        .replace("targetValue: '20'", "targetValue: '0.7'");
+    namespace.apply(&by_cache).await;
+    let series = ".status.engines[*].aliases[*].series";
+    namespace.becomes("podautoscaler/pa", series, "vllm:gpu_cache_usage_perc").await;
+    namespace.steer("deployment/engine", "engine=vllm-v1").await;
+    namespace.becomes("podautoscaler/pa", series, "vllm:kv_cache_usage_perc").await;
+    let generation = namespace.field("podautoscaler/pa", ".status.engines[*].generation").await;
+    assert_eq!(generation, "v1");
+    let told = namespace.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).await;
+    assert!(!told.contains("MetricsUnavailable"), "{told}");
+    assert_eq!(history.replicas(), [2], "{:?}", history.timed());
+    namespace.steer("deployment/engine", "total=4.8").await;
+    namespace.ready("engine", 7).await;
+    assert!(history.replicas().is_sorted(), "{:?}", history.timed());
+}
