@@ -25,7 +25,7 @@ pub mod window;
 pub use catalogue::{Aggregation, Alias, Catalogue, Detected, Engine, Kind, Metric, Resolution, Statistic};
 pub use exposition::{Format, PageError};
 pub use histogram::{Histogram, Merged};
-pub use rate::{CounterRate, CounterRatio, Meter, RATE_SPAN};
+pub use rate::{CounterRate, Meter, RATE_SPAN};
 pub use reading::{Reading, Readings, Sample, Wanted};
 pub use selector::{Selector, SelectorError};
 pub use window::HistogramWindow;

@@ -68,6 +68,8 @@ impl Latest {
         Some(rate).filter(|rate| rate.is_finite())
     }
 
+    /// What part of what was counted over at least [`RATE_SPAN`] was of one sort; `None` as with a rate, and when nothing was
+    /// counted below.
     fn ratio(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
         let before = self.push(Taken { counts: [part, whole], at })?;
         let counted = whole - before.counts[1];
@@ -101,22 +103,6 @@ impl CounterRate {
     /// all numbers.
     pub fn push(&mut self, value: f64, at: Duration) -> Option<f64> {
         self.latest.rate(value, at)
-    }
-}
-
-/// The ratio of two counters' rates, over at least [`RATE_SPAN`]: what part of what was counted meanwhile was of one sort.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct CounterRatio {
-    latest: Latest,
-}
-
-impl CounterRatio {
-    /// Takes a reading of both, taken at `at`, and gives the ratio of what was counted since the newest one that is at
-    /// least [`RATE_SPAN`] older.
-    ///
-    /// `None` while that is not known, as with [`CounterRate::push`], and when nothing was counted below.
-    pub fn push(&mut self, part: f64, whole: f64, at: Duration) -> Option<f64> {
-        self.latest.ratio(part, whole, at)
     }
 }
 
@@ -229,16 +215,16 @@ mod tests {
     #[test]
     fn a_rate_beyond_all_numbers_is_not_known() {
         check(&[(0.0, 0, None), (1.7e308, 900, None), (1.7e308, 1900, Some(0.0))]);
-        let mut ratio = CounterRatio::default();
+        let mut ratio = Latest::default();
         let readings = [(0.0, 0.0, None), (1e308, 1e-10, None), (1e308, 1.0, Some(0.0))];
         for (at, (part, whole, expected)) in (1..).zip(readings) {
-            assert_eq!(ratio.push(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
+            assert_eq!(ratio.ratio(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
         }
     }
 
     #[test]
     fn a_ratio_is_of_what_was_counted_meanwhile() {
-        let mut ratio = CounterRatio::default();
+        let mut ratio = Latest::default();
         for (at, (part, whole, expected)) in (1..).zip([
             (90.0, 100.0, None),
             (95.0, 110.0, Some(0.5)),
@@ -251,7 +237,7 @@ mod tests {
             (2.0, 1.0, None),
             (3.0, 5.0, Some(0.25)),
         ]) {
-            assert_eq!(ratio.push(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
+            assert_eq!(ratio.ratio(part, whole, Duration::from_secs(at)), expected, "{part} of {whole}");
         }
     }
 

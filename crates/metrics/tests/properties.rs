@@ -7,38 +7,13 @@ use std::fmt::Write as _;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use windlass_metrics::exposition::{Entry, Format, Names, Selected, parse, select};
+use windlass_metrics::exposition::{Format, Names};
 use windlass_metrics::{Catalogue, Metric, PageError, Reading, Readings, Sample, Selector, Wanted};
 
-/// Name, labels, value bits, timestamp.
-type Seen = (String, Vec<(String, String)>, u64, Option<i64>);
+#[path = "corpus/samples.rs"]
+mod samples;
 
-/// All samples, or `None` if the page is rejected.
-fn full(page: &[u8], format: Format) -> Option<Vec<Seen>> {
-    let mut seen = Vec::new();
-    for entry in parse(page, format) {
-        if let Entry::Sample(sample) = entry.ok()? {
-            seen.push(owned(&sample));
-        }
-    }
-    Some(seen)
-}
-
-fn filtered(page: &[u8], format: Format, names: &Names) -> Result<Vec<Seen>, PageError> {
-    let mut seen = Vec::new();
-    select(page, format, names, |found| {
-        if let Selected::Sample { name, sample } = found {
-            assert_eq!(sample.name.to_str(), &*names.as_slice()[name]);
-            seen.push(owned(&sample));
-        }
-    })?;
-    Ok(seen)
-}
-
-fn owned(sample: &windlass_metrics::exposition::Sample<'_>) -> Seen {
-    let labels = sample.labels.iter().map(|(name, value)| (name.to_str().into(), value.to_str().into()));
-    (sample.name.to_str().into(), labels.collect(), sample.value.to_bits(), sample.timestamp_ms)
-}
+use samples::{Seen, filtered, full};
 
 fn metrics() -> Vec<Metric> {
     let names =

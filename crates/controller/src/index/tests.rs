@@ -156,22 +156,18 @@ impl World {
         let asked = TokioInstant::now();
         let observed = windlass_scrape::Observed::Number(value);
         let values = Ok(vec![Some(windlass_scrape::Value { observed, since: asked })]);
-        let outcome = Outcome {
-            asked,
-            values,
-            missing: None,
-            detected: None,
-            filtered: false,
-            bytes: 100,
-            service: Duration::ZERO,
-        };
-        self.index.polled(
-            &key(),
-            PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap()),
-            PageId::FIRST,
-            outcome,
-        );
+        let uid = PodUid(u128::from_str_radix(&number.to_string(), 16).unwrap());
+        self.index.polled(&key(), uid, PageId::FIRST, outcome(asked, values));
     }
+}
+
+/// Of a poll of a whole page that brought nothing else.
+pub(crate) fn outcome(
+    asked: TokioInstant,
+    values: Result<Vec<Option<windlass_scrape::Value>>, windlass_scrape::ScrapeError>,
+) -> Outcome {
+    let service = Duration::ZERO;
+    Outcome { asked, values, missing: None, detected: None, filtered: false, bytes: 100, service }
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub enum Sample {
     Gauge(f64),
     /// A count; its rate is what is meant. See [`CounterRate`](crate::CounterRate).
     Counter(f64),
-    /// Two counts; the ratio of their rates is what is meant. See [`CounterRatio`](crate::CounterRatio).
+    /// Two counts; the ratio of their rates is what is meant. See [`Meter`](crate::Meter).
     Ratio {
         /// The count above, in the metric's unit.
         part: f64,

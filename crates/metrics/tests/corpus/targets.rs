@@ -6,11 +6,16 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use windlass_metrics::exposition::{Entry, Names, Sample as Line, Selected, parse, select};
+use windlass_metrics::exposition::{Entry, Names, parse};
 use windlass_metrics::{
     Catalogue, Format, Histogram, HistogramWindow, Meter, Metric, PageError, Reading, Readings, Sample,
     Selector, Statistic, Wanted,
 };
+
+#[path = "samples.rs"]
+mod samples;
+
+use samples::{filtered, full};
 
 /// A check, with the name of its folder in the corpus.
 type Target = (&'static str, fn(&[u8]));
@@ -24,43 +29,6 @@ pub(crate) const TARGETS: [Target; 4] = [
 
 /// Between two pages of one input.
 const NEXT: u8 = 0xff;
-
-/// Name, labels, value bits, timestamp.
-type Seen = (String, Vec<(String, String)>, u64, Option<i64>);
-
-fn owned(sample: &Line<'_>) -> Seen {
-    let labels = sample.labels.iter().map(|(name, value)| (name.to_str().into(), value.to_str().into()));
-    (sample.name.to_str().into(), labels.collect(), sample.value.to_bits(), sample.timestamp_ms)
-}
-
-/// All samples, or `None` if the page is rejected.
-fn full(page: &[u8], format: Format) -> Option<Vec<Seen>> {
-    let mut seen = Vec::new();
-    for entry in parse(page, format) {
-        match entry.ok()? {
-            Entry::Sample(sample) => {
-                if let Some(exemplar) = sample.exemplar {
-                    _ = exemplar.labels.iter().count();
-                }
-                seen.push(owned(&sample));
-            }
-            Entry::Help(name, text) | Entry::Unit(name, text) => _ = (name.to_str(), text.to_str()),
-            Entry::Type(name, _) => _ = name.to_str(),
-        }
-    }
-    Some(seen)
-}
-
-fn filtered(page: &[u8], format: Format, names: &Names) -> Result<Vec<Seen>, PageError> {
-    let mut seen = Vec::new();
-    select(page, format, names, |found| {
-        if let Selected::Sample { name, sample } = found {
-            assert_eq!(sample.name.to_str(), &*names.as_slice()[name]);
-            seen.push(owned(&sample));
-        }
-    })?;
-    Ok(seen)
-}
 
 /// On a page that the parser accepts, the filter sees the same samples; it refuses one that has no proper end.
 fn modes_agree(page: &[u8], format: Format) {

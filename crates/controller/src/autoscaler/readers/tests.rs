@@ -4,6 +4,7 @@ use windlass_metrics::Wanted;
 use windlass_scrape::{Endpoint, Host, Pacemaker, Schedule, ScrapeError};
 
 use super::*;
+use crate::index::tests::outcome;
 
 /// One page each of so many pods, of which nothing is heard but what a test says.
 fn readers(pods: u128) -> Readers {
@@ -24,17 +25,8 @@ impl Readers {
     fn hears(&mut self, pod: u128, good: bool) -> bool {
         let failed = ScrapeError::Deadline(Duration::from_millis(900));
         let values = if good { Ok(Vec::new()) } else { Err(failed) };
-        let asked = tokio::time::Instant::now();
-        let outcome = Outcome {
-            asked,
-            values,
-            missing: None,
-            detected: None,
-            filtered: false,
-            bytes: 100,
-            service: Duration::from_millis(3),
-        };
-        self.hear((PodUid(pod), 0), &outcome);
+        let service = Duration::from_millis(3);
+        self.hear((PodUid(pod), 0), &Outcome { service, ..outcome(tokio::time::Instant::now(), values) });
         self.is_lap_over(good)
     }
 }
