@@ -15,6 +15,9 @@ use crate::statistics::Quantiles;
 
 const NAMESPACE: &str = "reaction";
 pub(crate) const REPLICAS: u32 = 2;
+/// What the first write asks for, by the rate of 2. Those after it would be of no interest, and their pods would busy the
+/// machine on which the other trials react.
+const MAX_REPLICAS: u32 = 2 * REPLICAS;
 /// Three quarters of what two replicas are to carry.
 const LOAD: f64 = 0.75 * TARGET * REPLICAS as f64;
 pub(crate) const STEPS: [f64; 3] = [1.5, 3.0, 10.0];
@@ -76,7 +79,7 @@ pub(crate) async fn prepare(stage: &Stage, namespace: &str, all: &[Trial]) -> an
     let annotations = [("total", load.as_str()), ("share", "ready")];
     let fleet = |trial| {
         let Trial { name, strategy, .. }: &Trial = trial;
-        Fleet::scripted(name, strategy, REPLICAS, 50, &annotations)
+        Fleet::scripted(name, strategy, REPLICAS, MAX_REPLICAS, &annotations)
     };
     let fleets: Vec<Fleet<'_>> = all.iter().map(fleet).collect();
     let history = stage.engines(namespace, &fleets).await?;

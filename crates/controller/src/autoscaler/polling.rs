@@ -190,7 +190,8 @@ impl Active {
         let is_read = self.polling.page(id).is_some();
         let spacing = is_read.then(|| self.polling.readers.hear((uid, id.index), &outcome)).flatten();
         let brought = self.take(uid, id, outcome, clock);
-        (spacing, is_read && self.polling.readers.is_lap_over(brought))
+        let interval = self.polling.pacemaker.schedule().interval;
+        (spacing, is_read && self.polling.readers.is_lap_over(brought, interval))
     }
 
     /// Takes what a poll brought. Whether that is a reading.

@@ -2,8 +2,9 @@
 //!
 //! A lap is one reading of every page. A target is decided once a lap is over, and not with each of its readings: before
 //! that there is no round, and at ten laps a second of ten pods most decisions would be of nothing. Who failed last is not
-//! waited for; who is heard again before the others ends a lap as well, so that one slow engine holds up nobody. The tick
-//! decides in any case.
+//! waited for; who is heard again before the others ends a lap as well, so that one slow engine holds up nobody, and begins
+//! the next one. What was read half an interval before the others belongs to no lap: else laps that once ended between two
+//! pods would do so for ever, and what both tell would be known an interval late. The tick decides in any case.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub(super) struct Readers {
     failing: usize,
     /// The lap brought a reading.
     brought: bool,
+    /// Ended the lap before the others were heard.
+    again: Option<PageOf>,
 }
 
 impl Readers {
@@ -100,24 +103,41 @@ impl Readers {
         self.failing -= usize::from(reader.failing);
         reader.failing = failed;
         reader.heard = true;
-        if again {
-            self.awaited = 0;
-        }
+        self.again = again.then_some(page);
         reader.asked.replace(outcome.asked).map(|before| outcome.asked - before)
     }
 
-    /// After an outcome was noted that brought a reading, or did not: whether that ends a lap that brought any.
-    pub(super) fn is_lap_over(&mut self, brought: bool) -> bool {
+    /// After an outcome was noted that brought a reading, or did not: whether that ends a lap that brought any. Pages are
+    /// read every `interval`.
+    pub(super) fn is_lap_over(&mut self, brought: bool, interval: Duration) -> bool {
         self.brought |= brought;
         // While all fail, nothing brings a reading, and every failure would go through all of them.
-        if self.awaited > 0 || !self.brought && self.failing == self.by_page.len() {
+        if self.is_awaiting(interval) || !self.brought && self.failing == self.by_page.len() {
             return false;
         }
-        for reader in self.by_page.values_mut() {
-            reader.heard = false;
+        let first = self.again.take();
+        for (page, reader) in &mut self.by_page {
+            reader.heard = first == Some(*page);
         }
         self.count();
         std::mem::take(&mut self.brought)
+    }
+
+    /// Somebody has yet to be heard in this lap.
+    fn is_awaiting(&mut self, interval: Duration) -> bool {
+        if self.again.is_some() {
+            return false;
+        }
+        if self.awaited == 0 {
+            let heard = self.by_page.values().filter(|reader| reader.heard && !reader.failing);
+            let newest = heard.filter_map(|reader| reader.asked).max();
+            let of_before = |asked| newest.is_some_and(|newest| newest - asked > interval / 2);
+            for reader in self.by_page.values_mut() {
+                reader.heard &= !reader.asked.is_some_and(of_before);
+            }
+            self.count();
+        }
+        self.awaited > 0
     }
 
     /// A page's last poll failed.

@@ -20,6 +20,8 @@ fn readers(pods: u128) -> Readers {
     readers
 }
 
+const INTERVAL: Duration = Duration::from_secs(1);
+
 impl Readers {
     /// Whether hearing so of this pod ends a lap.
     fn hears(&mut self, pod: u128, good: bool) -> bool {
@@ -27,7 +29,14 @@ impl Readers {
         let values = if good { Ok(Vec::new()) } else { Err(failed) };
         let service = Duration::from_millis(3);
         self.hear((PodUid(pod), 0), &Outcome { service, ..outcome(tokio::time::Instant::now(), values) });
-        self.is_lap_over(good)
+        self.is_lap_over(good, INTERVAL)
+    }
+
+    /// The same of a page that was asked for so many milliseconds after the epoch of the test.
+    fn hears_at(&mut self, pod: u128, (epoch, millis): (tokio::time::Instant, u64)) -> bool {
+        let asked = epoch + Duration::from_millis(millis);
+        self.hear((PodUid(pod), 0), &outcome(asked, Ok(Vec::new())));
+        self.is_lap_over(true, INTERVAL)
     }
 }
 
@@ -58,9 +67,26 @@ async fn a_slow_engine_holds_up_nobody() {
     let mut readers = readers(3);
     assert_eq!([1, 2].map(|pod| readers.hears(pod, true)), [false, false]);
     assert!(readers.hears(1, true), "heard again before the third");
-    assert_eq!([2, 1].map(|pod| readers.hears(pod, true)), [false, false]);
+    assert_eq!([2, 1].map(|pod| readers.hears(pod, true)), [false, true], "and again");
+    assert!(!readers.hears(2, true));
     readers.retain(|pod| pod != PodUid(3));
     assert!(readers.hears(1, true));
+}
+
+/// However laps came to end between two pods: the next but one ends behind both of them.
+#[tokio::test]
+async fn laps_fall_into_step_again() {
+    let (mut readers, epoch) = (readers(2), tokio::time::Instant::now());
+    for (pod, millis, ends) in [
+        (2, 0, false),
+        // The first answers only just before the second is asked again.
+        (1, 990, false),
+        (2, 1_000, true),
+        (1, 1_990, false),
+        (2, 2_000, true),
+    ] {
+        assert_eq!(readers.hears_at(pod, (epoch, millis)), ends, "pod {pod} at {millis}");
+    }
 }
 
 #[tokio::test]
