@@ -3,7 +3,7 @@
 //! The interval is the longest of three: what the target *needs*, what the *engines'* processor may be used for, and what
 //! *ours* may; but never longer than the need allows, so that readings stay fresh whatever they cost. Fresh is 3 s (three
 //! base intervals) however often is read, so [`SLOWEST`] is the slowest pace at which every reading is fresh. A pod that
-//! failed its last poll brings its target back to [`BASE`]: where the pace was slower, it may count as silent for a moment.
+//! failed its last poll brings its target back to [`BASE`]; where the pace was slower, it is asked again at once.
 //!
 //! | need | wants | at most | because |
 //! |---|---|---|---|

@@ -17,8 +17,9 @@ use crate::{
 /// A pod silent for longer than this while others report is left out, and named.
 const LEFT_OUT_AFTER: Duration = Duration::from_mins(10);
 /// A surge is a total that held for this long …
-const SURGE_SPAN: Duration = Duration::from_millis(1_900);
-/// … in at least this many rounds. The span is 2 s less what a poll may come early.
+const SURGE_SPAN: Duration = Duration::from_millis(1_850);
+/// … in at least this many rounds. The span is 2 s less what a poll may come early: so the twentieth round of a surge that
+/// is read every 100 ms is the last that is waited for, and not the twenty-first whenever two come 99 ms apart.
 const SURGE_ROUNDS: usize = 3;
 /// Rounds are of one surge within so many fresh spans: 4.5 s of pods, which is three rounds at the slowest pace of
 /// [`crate::attention`] and some. One that was lost in between does not undo the others.

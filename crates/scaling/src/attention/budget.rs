@@ -57,9 +57,9 @@ pub(super) fn stretch(strain: f64, need: Need) -> f64 {
 }
 
 /// Readings after which the least of them is no longer believed: the page may have become dearer.
-const BLOCK: u8 = 16;
+const BLOCK: u8 = 50;
 
-/// An engine's processor time for a page: the least time that one of the last 16 to 32 readings took. What a reading takes
+/// An engine's processor time for a page: the least time that one of the last 50 to 100 readings took. What a reading takes
 /// is an upper bound (a busy engine's queue is in it, and part of the network), and the least of many is a close one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServiceTime {
