@@ -22,6 +22,11 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// Whether the last poll failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
     /// After a poll that ended at `now` with `error`, or without one: how much longer than one interval, at the pace in force, the next one has to
     /// wait. One good answer, and the pace is the usual one.
     pub(crate) fn after(&mut self, error: Option<&ScrapeError>, base: Duration, now: Instant) -> Duration {

@@ -94,11 +94,12 @@ impl Poller {
             let mut pod = PolledPod { detection, ..PolledPod::new(endpoint, beat.base, wanted) };
             let mut backoff = Backoff::default();
             loop {
-                let began = Instant::now();
+                let (began, slow) = (Instant::now(), beat.is_slow());
                 let outcome = pod.poll().await;
+                let at_once = slow && outcome.values.is_err() && !backoff.is_failing();
                 let wait = backoff.after(outcome.values.as_ref().err(), beat.base, Instant::now());
                 sink(outcome);
-                beat.next(began + wait).await;
+                if at_once { beat.again(began).await } else { beat.next(began + wait).await }
             }
         });
         Self { task }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// So many base intervals pass at most from one poll to the next while the pace is slow: readings are fresh for three.
+const LONGEST_GAP: u32 = 2;
+
 /// A constant pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
@@ -77,14 +80,61 @@ impl Beat {
     pub(crate) async fn next(&mut self, began: Instant) {
         loop {
             let interval = *self.interval.borrow_and_update();
-            let origin = self.origin.checked_sub(interval.mul_f64(self.phase)).unwrap_or(self.origin);
-            let schedule = Schedule { interval, origin };
             // Counted from the beginning: a poll that took long does not shift the others.
-            let due = schedule.next(began).max(Instant::now());
+            let due = self.due(began, interval).max(Instant::now());
             tokio::select! {
                 () = tokio::time::sleep_until(due) => return,
                 Ok(()) = self.interval.changed() => {}
             }
         }
+    }
+
+    fn due(&self, began: Instant, interval: Duration) -> Instant {
+        let origin = self.origin.checked_sub(interval.mul_f64(self.phase)).unwrap_or(self.origin);
+        let due = Schedule { interval, origin }.next(began);
+        // The pace became slower just now.
+        let too_late = interval > self.base && due > began + LONGEST_GAP * self.base;
+        if too_late { due - interval } else { due }
+    }
+
+    /// What was read before would be fresh no more if a poll failed and the next scheduled one, too.
+    pub(crate) fn is_slow(&self) -> bool {
+        *self.interval.borrow() > self.base
+    }
+
+    /// Waits for the second try of a poll that began at `began` and failed, at a pace that was slow.
+    pub(crate) async fn again(&self, began: Instant) {
+        tokio::time::sleep_until((began + self.base / 2).max(Instant::now())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At a pace of `before` milliseconds, and of `after` from `changed` on: when there is a poll.
+    #[track_caller]
+    fn check(before: u64, after: u64, changed: u64, expected: &[u64]) {
+        let origin = Instant::now();
+        let pacemaker = Pacemaker::new(Schedule { interval: Duration::from_secs(1), origin });
+        let beat = pacemaker.beat(0.0);
+        let mut polls = vec![0];
+        while polls.len() < expected.len() {
+            let last = polls[polls.len() - 1];
+            let interval = Duration::from_millis(if last < changed { before } else { after });
+            let due = beat.due(origin + Duration::from_millis(last), interval);
+            polls.push(u64::try_from((due - origin).as_millis()).unwrap());
+        }
+        assert_eq!(polls, expected);
+    }
+
+    #[test]
+    fn a_pace_that_becomes_slower_leaves_no_gap_of_more_than_two_base_intervals() {
+        check(1000, 2000, 3000, &[0, 1000, 2000, 3000, 4000, 6000]);
+        check(1500, 2000, 4500, &[0, 1500, 3000, 4500, 6000, 8000]);
+        check(700, 2000, 1400, &[0, 700, 1400, 2000, 4000]);
+        check(700, 1500, 700, &[0, 700, 1500, 3000]);
+        check(700, 1500, 1400, &[0, 700, 1400, 3000, 4500]);
+        check(100, 1000, 700, &[0, 100, 200, 300, 400, 500, 600, 700, 2000, 3000]);
     }
 }
