@@ -7,6 +7,7 @@ mod holding;
 mod others;
 mod polling;
 mod readers;
+mod silence;
 mod sources;
 mod values;
 mod writing;
@@ -22,7 +23,7 @@ use kube::core::ApiResource;
 use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{EngineStatus, MAX_HISTORY, ScalingRecord};
-use windlass_api::{PodAutoscaler, Resolved, Source, TargetRef};
+use windlass_api::{PodAutoscaler, Resolved, TargetRef};
 use windlass_scaling::attention::{Attention, BASE};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
@@ -44,7 +45,8 @@ pub(crate) use by_the_clock::look_at_schedules;
 use holding::Holding;
 use others::Others;
 use polling::Polling;
-pub(crate) use polling::{PageId, Silence, Sink};
+pub(crate) use polling::{PageId, Sink};
+pub(crate) use silence::Silence;
 use sources::Sourcing;
 pub(crate) use sources::{RequestId, SourceOutcome, SourceReader};
 pub(crate) use writing::ScaleRequest;
@@ -58,10 +60,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Reasons of condition `AbleToScale`.
 pub(crate) const FAILED_GET_SCALE: &str = "FailedGetScale";
 pub(crate) const LOOKING_UP_TARGET: &str = "LookingUpTarget";
-
-/// Why a latency has no value though the pods answer.
-const UNFINISHED: &str =
-    " (the pods answer, but no request finished lately, and not every pod says that none is under way)";
 
 thread_local! {
     static DECIDING: Cell<bool> = const { Cell::new(false) };
@@ -166,6 +164,7 @@ pub(crate) struct Active {
     pub(crate) outages: Outages,
     /// What changed at the last look and was not told yet.
     pub(crate) changes: Changes,
+    told_silence: silence::Told,
     /// Since when pods, or their readings, have been awaited that must come or be missed shortly.
     awaiting_since: Option<Instant>,
     /// The bounds in force, as they were last looked up.
@@ -223,6 +222,7 @@ impl Active {
             warnings: warnings_of(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
+            told_silence: silence::Told::default(),
             awaiting_since: None,
             resolved,
             scale: Err(waiting),
@@ -386,6 +386,7 @@ impl Active {
             }
         }
         self.decided_at = now;
+        self.note_silence(now);
         let pending = |member: &Member| member.membership == Membership::Pending;
         let awaits = self.outages.sights().any(|sight| sight == Sight::Waiting);
         self.awaiting_since =
@@ -404,24 +405,6 @@ impl Active {
                 self.observation.is_some() && self.awaiting_since.is_none_or(|since| now - since > PATIENCE)
             }
         }
-    }
-
-    /// Why one of `signals` has no reading, or a silent pod with the reason, in brackets; nothing if none is known.
-    pub(crate) fn silence(&self, signals: impl IntoIterator<Item = usize>) -> String {
-        let (mut elsewhere, mut of_pods, mut unfinished) = (None, false, false);
-        let seen = |signal| self.observation.as_ref().and_then(|seen| seen.signals.get(signal));
-        for signal in signals {
-            unfinished |= seen(signal).is_some_and(|seen| seen.unfinished);
-            of_pods |= matches!(self.resolved.sources.get(signal), Some(Source::Pod(_)) | None);
-            elsewhere = elsewhere.or(self.sourcing.problem(signal));
-        }
-        let silent = |member: &Member| {
-            let why = &member.silence.as_ref()?.why;
-            member.entry.is_ready().then(|| format!(" (pod {}: {why})", member.entry.name()))
-        };
-        let pod = if of_pods { self.members.values().find_map(silent) } else { None };
-        let unfinished = unfinished.then(|| UNFINISHED.to_owned());
-        elsewhere.map(|why| format!(" ({why})")).or(pod).or(unfinished).unwrap_or_default()
     }
 
     /// Why signals that are read elsewhere have no reading, for whoever compares.

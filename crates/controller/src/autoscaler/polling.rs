@@ -9,12 +9,10 @@ use tokio_util::task::AbortOnDropHandle;
 use windlass_api::{Access as Declared, PathRule, PodSource, PortRule, Source};
 use windlass_metrics::Catalogue;
 use windlass_scaling::PodUid;
-use windlass_scrape::{
-    Access, Detection, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, ScrapeError, Vocabulary,
-};
+use windlass_scrape::{Access, Detection, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, Vocabulary};
 
 use super::readers::Readers;
-use super::{Active, Key, Member, engines, values};
+use super::{Active, Key, Member, Silence, engines, values};
 use crate::clock::Clock;
 use crate::credentials;
 
@@ -32,30 +30,6 @@ impl PageId {
     /// The first page of a new autoscaler.
     #[cfg(test)]
     pub(crate) const FIRST: Self = Self { version: 0, index: 0 };
-}
-
-/// Why the last poll of a pod gave nothing, or not everything.
-#[derive(Debug, Clone)]
-pub(crate) struct Silence {
-    page: PageId,
-    pub(crate) why: String,
-    /// Whose turn it is: a bit for each of credentials, TLS and the metric's name; none for an engine that does not answer.
-    lasting: u8,
-}
-
-impl Silence {
-    fn of(page: PageId, error: &ScrapeError) -> Self {
-        let lasting = match error.class() {
-            "credentials" => 1,
-            "tls" => 2,
-            _ => 0,
-        };
-        Self { page, why: error.to_string(), lasting }
-    }
-
-    fn missing(page: PageId, why: String) -> Self {
-        Self { page, why, lasting: 4 }
-    }
 }
 
 /// Signals that are read from the same page.
@@ -209,27 +183,22 @@ impl Active {
             member.engines.push((id.index, found));
             self.engines.take();
         }
+        let silent_since = member.silence.as_ref().map_or(taken, |silence| silence.since);
         match outcome.values {
             Err(error) => {
-                member.silence = Some(Silence::of(id, &error));
+                member.silence = Some(Silence::of(id, &error, silent_since));
                 false
             }
             Ok(values) => {
                 // Another page of the pod may be silent still.
                 if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|known| known.page == id)
                 {
-                    member.silence = outcome.missing.map(|missing| Silence::missing(id, missing));
+                    let missing = |why| Silence::missing(id, why, silent_since);
+                    member.silence = outcome.missing.map(missing);
                 }
                 values::keep(&mut self.readings, Some(uid), &page.numbers, values, taken, clock)
             }
         }
-    }
-
-    /// What ails pods' pages until somebody does something about it. An engine that does not answer in one way or another
-    /// is not among it: that may change every second.
-    pub(crate) fn lasting_silence(&self) -> u8 {
-        let silences = self.members.values().filter_map(|member| member.silence.as_ref());
-        silences.fold(0, |all, silence| all | silence.lasting)
     }
 
     /// How many pages are polled.

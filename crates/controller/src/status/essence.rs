@@ -76,7 +76,7 @@ fn hash_sentences(active: &Active, hasher: &mut DefaultHasher) {
     active.engines().hash(hasher);
     // What comes and goes while the readings stay fresh changes nothing that is said.
     let suffers = active.outages.sights().any(|sight| sight != Sight::Fresh);
-    (suffers.then(|| active.source_problems()), active.lasting_silence()).hash(hasher);
+    (suffers.then(|| active.source_problems()), active.told_silence(), active.lasting_silence()).hash(hasher);
 }
 
 impl Target {
