@@ -125,9 +125,8 @@ async fn one_bad_page_disturbs_nobody() {
         ("redirect", "status 302"),
     ] {
         namespace.steer(one, &format!("fault={fault}")).await;
-        let message = namespace.condition("pa", "MetricsAvailable", "True", "Thin").await;
-        assert!(message.contains("1 of 3 pods are silent"), "{fault}: {message}");
-        assert!(message.contains(why), "{fault}: {message}");
+        // On a busy machine another pod may miss a poll, or this one's be late, at first.
+        namespace.says("pa", &["1 of 3 pods are silent", one.trim_start_matches("pod/"), why]).await;
         namespace.steer(one, "fault-").await;
         namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
     }

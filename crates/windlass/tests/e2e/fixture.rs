@@ -276,20 +276,21 @@ impl Namespace {
         panic!("no condition {type_}={status} {reason} on {name}: {last:#}");
     }
 
-    /// Waits until `MetricsAvailable` of a PodAutoscaler says this.
-    pub(crate) async fn says(&self, name: &str, clause: &str) {
+    /// Waits until `MetricsAvailable` of a PodAutoscaler says all of these.
+    pub(crate) async fn says(&self, name: &str, clauses: &[&str]) {
         let mut last = Value::Null;
         let begun = Instant::now();
         while begun.elapsed() < WITHIN {
             last = self.autoscaler(name).await["status"]["conditions"].clone();
             let conditions = last.as_array().into_iter().flatten();
-            let mut messages = conditions.filter(|condition| condition["type"] == "MetricsAvailable");
-            if messages.any(|found| found["message"].as_str().is_some_and(|text| text.contains(clause))) {
+            let of_metrics = conditions.filter(|condition| condition["type"] == "MetricsAvailable");
+            let mut messages = of_metrics.filter_map(|found| found["message"].as_str());
+            if messages.any(|text| clauses.iter().all(|clause| text.contains(clause))) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        panic!("{name} does not say {clause:?}: {last:#}");
+        panic!("{name} does not say {clauses:?}: {last:#}");
     }
 
     /// Waits until `Deployment` has this many ready replicas and asks for no more.

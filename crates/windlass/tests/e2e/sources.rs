@@ -85,5 +85,5 @@ async fn a_token_comes_from_a_secret_and_is_not_sent_in_the_open() {
     let missing = "not asked: Secret scrape does not exist in namespace source-credentials";
     assert!(message.contains(missing), "{message}");
     namespace.kubectl(&["create", "secret", "generic", "scrape", "--from-literal=token=sesame"]).await;
-    namespace.says("pa", "does not speak TLS there").await;
+    namespace.says("pa", &["does not speak TLS there"]).await;
 }
