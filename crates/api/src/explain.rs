@@ -240,7 +240,7 @@ pub fn named(signal: &SignalPolicy) -> Cow<'_, str> {
 }
 
 /// `p95`, `p99.9`, `mean`.
-pub(crate) fn written_statistic(statistic: Statistic) -> String {
+pub fn written_statistic(statistic: Statistic) -> String {
     match statistic {
         Statistic::Mean => "mean".to_owned(),
         // 0.57 is not 56.99999999999999 %.

@@ -109,6 +109,9 @@ pub struct ScalingRecord {
 pub struct SignalStatus {
     /// The metric, as the spec names it.
     pub metric: String,
+    /// What of a histogram is meant: `p95`, `mean`; absent where the metric is no histogram.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<String>,
     /// The fleet's total, in the metric's unit; absent when nothing is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,

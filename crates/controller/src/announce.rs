@@ -191,7 +191,7 @@ pub(crate) fn since(last_reading: Option<Instant>, clock: &Clock) -> String {
 fn metrics(change: &Change, active: &Active) -> String {
     let signals = &active.resolved.policy.signals;
     let names = change.signals.iter().filter_map(|at| signals.get(usize::from(*at)));
-    names.map(|signal| signal.metric.as_str()).collect::<Vec<_>>().join(", ")
+    names.map(windlass_api::explain::named).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `/debug/state`: what is known of each target and what was decided, as data and in words.
 
 use serde_json::{Value, json};
+use windlass_api::explain::named;
 use windlass_scaling::{Instant, PodState, Policy};
 
 use super::figures::health_name;
@@ -96,7 +97,7 @@ fn valid(active: &Active, now: Instant) -> Value {
     let signals =
         policy.signals.iter().zip(seen.into_iter().flat_map(|seen| &seen.signals)).map(|(signal, seen)| {
             json!({
-                "metric": signal.metric,
+                "metric": named(signal),
                 "health": health_name(seen.health),
                 "total": seen.total,
                 "idle": seen.idle,
@@ -174,7 +175,7 @@ fn valid(active: &Active, now: Instant) -> Value {
 /// How often pods' pages are read, and why.
 fn pace_of(pace: &Pace, policy: &Policy) -> Value {
     let metric = |signal: u8| {
-        policy.signals.get(usize::from(signal)).map(|signal| signal.metric.clone()).unwrap_or_default()
+        policy.signals.get(usize::from(signal)).map(|signal| named(signal).into_owned()).unwrap_or_default()
     };
     json!({
         "intervalSeconds": pace.attended.interval.as_secs_f64(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use windlass_api::explain::named;
 use windlass_api::{PodAutoscalerStatus, SpecError};
 
 use crate::announce::{quarantined, sentence, since};
@@ -151,7 +152,7 @@ fn metrics_available(active: &Active, clock: &Clock) -> NewCondition {
     let signals = active.resolved.policy.signals.iter().zip(active.outages.sights()).enumerate();
     let worst_ones = signals.filter(|(_, (_, sight))| severity(sight) == severity(&worst));
     let (positions, names): (Vec<_>, Vec<_>) =
-        worst_ones.map(|(at, (signal, _))| (at, signal.metric.as_str())).unzip();
+        worst_ones.map(|(at, (signal, _))| (at, named(signal))).unzip();
     let metrics = names.join(", ");
     match worst {
         Sight::Fresh => condition(true, "Fresh", String::new()),

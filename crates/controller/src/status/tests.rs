@@ -165,6 +165,17 @@ async fn metrics_in_words() {
     assert!(world.condition(metrics).unwrap().message.starts_with("the target gives no usable selector"));
 }
 
+/// p50 and p95 of one metric are two signals.
+#[tokio::test]
+async fn a_signal_is_named_with_its_statistic() {
+    let mut world = World::new();
+    world.active().resolved.policy.signals[0].statistic = Some(windlass_scaling::Statistic::Quantile(0.95));
+    world.see(Health::Blind, 8, None);
+    world.check("MetricsAvailable", "False Blind inflight p95: no reading so far, holding 8");
+    let status = status_of(&world.autoscaler, None, &world.clock);
+    assert_eq!(status.signals[0].statistic.as_deref(), Some("p95"));
+}
+
 /// What was written of an outage is true for as long as it stands.
 #[tokio::test]
 async fn the_words_do_not_grow_old() {

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use windlass_api::PodAutoscalerStatus;
+use windlass_api::explain::written_statistic;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{CapacityStatus, DecisionStatus, ScheduledBounds, SignalStatus};
 use windlass_scaling::Instant;
@@ -79,6 +80,7 @@ fn describe(active: &Active, clock: &Clock, now: Instant, status: &mut PodAutosc
     status.signals = signals
         .map(|(signal, seen)| SignalStatus {
             metric: signal.metric.clone(),
+            statistic: signal.statistic.map(written_statistic),
             value: seen.total,
             coverage: (seen.ready > 0).then(|| (seen.coverage() * 1000.0).round() / 1000.0),
             age_seconds: seen.newest_reading.map(|at| ((now - at).as_secs_f64() * 10.0).round() / 10.0),
@@ -98,7 +100,11 @@ pub(super) fn says_the_same(one: &PodAutoscalerStatus, other: &PodAutoscalerStat
 }
 
 fn timeless(status: &PodAutoscalerStatus) -> PodAutoscalerStatus {
-    let named = |signal: &SignalStatus| SignalStatus { metric: signal.metric.clone(), ..Default::default() };
+    let named = |signal: &SignalStatus| SignalStatus {
+        metric: signal.metric.clone(),
+        statistic: signal.statistic.clone(),
+        ..Default::default()
+    };
     PodAutoscalerStatus {
         signals: status.signals.iter().map(named).collect(),
         // The count is in `desired_scale` as well.

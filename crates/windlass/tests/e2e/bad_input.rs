@@ -132,3 +132,30 @@ async fn one_bad_page_disturbs_nobody() {
     }
     assert_eq!(trajectory.replicas(), [3], "{:?}", trajectory.timed());
 }
+
+/// Longer than a reading is fresh, and a status about it takes.
+const NO_LONGER_FRESH: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn odd_pages_are_read_all_the_same_and_lost_names_are_told() {
+    let namespace = Namespace::new("odd-pages").await;
+    namespace.apply(&deployment("engine", "engine", 2, &[("total", "40"), ("share", "ready")])).await;
+    namespace.ready("engine", 2).await;
+    let trajectory = namespace.record("engine");
+    namespace.apply(&autoscaler("pa", "Deployment/engine", "KPA", (1, 10))).await;
+    namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
+    let pods = namespace.kubectl(&["get", "pods", "-o", "name"]).await;
+    let one = pods.lines().next().unwrap();
+    for fault in ["gzip", "chunked", "http10", "close", "duplicate", "labels", "buckets"] {
+        namespace.steer(one, &format!("fault={fault}")).await;
+        tokio::time::sleep(NO_LONGER_FRESH).await;
+        namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
+    }
+    for fault in ["renamed", "vanished"] {
+        namespace.steer(one, &format!("fault={fault}")).await;
+        namespace.says("pa", &["1 of 2 pods are silent", "vllm:avg_prompt_throughput_toks_per_s"]).await;
+        namespace.steer(one, "fault-").await;
+        namespace.condition("pa", "MetricsAvailable", "True", "Fresh").await;
+    }
+    assert_eq!(trajectory.replicas(), [2], "{:?}", trajectory.timed());
+}
