@@ -46,7 +46,7 @@ use holding::Holding;
 use others::Others;
 use polling::Polling;
 pub(crate) use polling::{PageId, Sink};
-pub(crate) use silence::Silence;
+pub(crate) use silence::Silences;
 use sources::Sourcing;
 pub(crate) use sources::{RequestId, SourceOutcome, SourceReader};
 pub(crate) use writing::ScaleRequest;
@@ -128,8 +128,8 @@ pub(crate) enum Membership {
 pub(crate) struct Member {
     pub(crate) entry: PodEntry,
     pub(crate) membership: Membership,
-    /// Why the last poll gave nothing, or not everything, and of which page.
-    pub(crate) silence: Option<Silence>,
+    /// Why the last poll of a page gave nothing, or not everything.
+    pub(crate) silences: Silences,
     /// What was found out of the engine, by the index of the page that told it.
     pub(crate) engines: Vec<(usize, engines::Found)>,
 }
@@ -164,7 +164,7 @@ pub(crate) struct Active {
     pub(crate) outages: Outages,
     /// What changed at the last look and was not told yet.
     pub(crate) changes: Changes,
-    told_silence: silence::Told,
+    told_silence: Option<silence::Told>,
     /// Since when pods, or their readings, have been awaited that must come or be missed shortly.
     awaiting_since: Option<Instant>,
     /// The bounds in force, as they were last looked up.
@@ -222,7 +222,7 @@ impl Active {
             warnings: warnings_of(&resolved),
             outages: Outages::default(),
             changes: Changes::default(),
-            told_silence: silence::Told::default(),
+            told_silence: None,
             awaiting_since: None,
             resolved,
             scale: Err(waiting),

@@ -1,4 +1,5 @@
-//! Status: written when replicas, bounds, a condition, the capacity or a health class changed, and never otherwise.
+//! Status: written when replicas, bounds, a condition, the capacity, a health class or the reason of a silence changed, and
+//! never otherwise.
 //!
 //! Whether that is so is seen from the [`Essence`], which costs little; only then is the text made.
 

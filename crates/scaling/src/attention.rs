@@ -3,7 +3,8 @@
 //! The interval is the longest of three: what the target *needs*, what the *engines'* processor may be used for, and what
 //! *ours* may; but never longer than the need allows, so that readings stay fresh whatever they cost. Fresh is 3 s (three
 //! base intervals) however often is read, so [`SLOWEST`] is the slowest pace at which every reading is fresh. A pod that
-//! failed its last poll brings its target back to [`BASE`]; where the pace was slower, it is asked again at once.
+//! failed its last poll brings its target back to [`BASE`]; where the pace was slower, it is asked again
+//! half a base interval after it was, or as soon as it failed.
 //!
 //! | need | wants | at most | because |
 //! |---|---|---|---|
@@ -12,7 +13,7 @@
 //! | [`Need::Close`] | 100 ms | 1 s | pods are starting, or, for at most 10 s, readings are missing or a threshold is near |
 //! | [`Need::Urgent`] | 100 ms | 1 s | a surge is under way, the total moved, the pods or the count changed a moment ago |
 //!
-//! So where a page is cheap (filtered, about 0.05 ms of the engine's processor: 0.1 % of a core pays for 18 in a second) it
+//! So where a page is cheap (filtered, 0.1 ms of the engine's processor: 0.1 % of a core pays for ten in a second) it
 //! is read ten times a second also in calm, and a jump out of calm is seen at once. What calm slows down is what is dear: a
 //! full page of 5 ms is read every 2 s, every second when a threshold is near, and at ten times the engine's share
 //! (about twice a second) while something happens. That exceeding is paid from a credit: 30 s at most at a stretch, and

@@ -93,13 +93,21 @@ impl Poller {
         let task = tokio::spawn(async move {
             let mut pod = PolledPod { detection, ..PolledPod::new(endpoint, beat.base, wanted) };
             let mut backoff = Backoff::default();
+            // When the poll began that is being tried once more.
+            let mut first = None;
             loop {
                 let (began, slow) = (Instant::now(), beat.is_slow());
                 let outcome = pod.poll().await;
                 let at_once = slow && outcome.values.is_err() && !backoff.is_failing();
                 let wait = backoff.after(outcome.values.as_ref().err(), beat.base, Instant::now());
                 sink(outcome);
-                if at_once { beat.again(began).await } else { beat.next(began + wait).await }
+                let scheduled = first.take().unwrap_or(began);
+                if at_once {
+                    first = Some(began);
+                    beat.again(began).await;
+                } else {
+                    beat.next(scheduled + wait).await;
+                }
             }
         });
         Self { task }

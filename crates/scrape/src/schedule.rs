@@ -92,7 +92,7 @@ impl Beat {
     fn due(&self, began: Instant, interval: Duration) -> Instant {
         let origin = self.origin.checked_sub(interval.mul_f64(self.phase)).unwrap_or(self.origin);
         let due = Schedule { interval, origin }.next(began);
-        // The pace became slower just now.
+        // The pace became slower just now, or the poll was the first one.
         let too_late = interval > self.base && due > began + LONGEST_GAP * self.base;
         if too_late { due - interval } else { due }
     }

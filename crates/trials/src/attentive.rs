@@ -21,8 +21,8 @@ const COUNTED: Duration = Duration::from_secs(10);
 const FILTERED_BYTES: f64 = 8_192.0;
 /// Milliseconds of an engine's processor for a filtered page and a full one, of `prometheus_client` 0.26, as `windlass-trials
 /// filtered` measured them: the simulated engines of this trial are no measure of that.
-const FILTERED_MILLIS: f64 = 0.046;
-const FULL_MILLIS: f64 = 5.43;
+const FILTERED_MILLIS: f64 = 0.195;
+const FULL_MILLIS: f64 = 5.78;
 /// A full page every 10 s, as AIBrix reads it: milliseconds of an engine's processor per minute.
 const FULL_EVERY_10_S: f64 = 6.0 * FULL_MILLIS;
 /// Seconds.

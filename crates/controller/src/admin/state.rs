@@ -124,9 +124,8 @@ fn valid(active: &Active, now: Instant) -> Value {
             "engines": member.engines.iter().map(|(_, found)| found.status(&member.entry)).collect::<Vec<_>>(),
         })
     });
-    let silent = active.members.values().filter_map(|member| {
-        let why = &member.silence.as_ref()?.why;
-        Some(json!({"pod": member.entry.name(), "why": why}))
+    let silent = active.members.values().flat_map(|member| {
+        member.silences.reasons().map(|why| json!({"pod": member.entry.name(), "why": why}))
     });
     let decision = &active.decision;
     json!({

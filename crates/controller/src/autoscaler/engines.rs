@@ -60,6 +60,7 @@ impl Active {
         self.polling.read_from(&resolved.sources, &resolved.catalogue);
         for member in self.members.values_mut() {
             member.engines.clear();
+            member.silences = super::Silences::default();
         }
         self.engines.take();
     }

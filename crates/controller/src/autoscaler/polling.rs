@@ -12,7 +12,7 @@ use windlass_scaling::PodUid;
 use windlass_scrape::{Access, Detection, Endpoint, Host, Outcome, Pacemaker, Poller, Schedule, Vocabulary};
 
 use super::readers::Readers;
-use super::{Active, Key, Member, Silence, engines, values};
+use super::{Active, Key, Member, engines, values};
 use crate::clock::Clock;
 use crate::credentials;
 
@@ -163,13 +163,13 @@ impl Active {
     ) -> (Option<Duration>, bool) {
         let is_read = self.polling.page(id).is_some();
         let spacing = is_read.then(|| self.polling.readers.hear((uid, id.index), &outcome)).flatten();
-        let brought = self.take(uid, id, outcome, clock);
+        let brought = self.take(uid, id, outcome, spacing.unwrap_or_default(), clock);
         let interval = self.polling.pacemaker.schedule().interval;
         (spacing, is_read && self.polling.readers.is_lap_over(brought, interval))
     }
 
-    /// Takes what a poll brought. Whether that is a reading.
-    fn take(&mut self, uid: PodUid, id: PageId, outcome: Outcome, clock: &Clock) -> bool {
+    /// Takes what a poll brought, `spacing` after the one before. Whether that is a reading.
+    fn take(&mut self, uid: PodUid, id: PageId, outcome: Outcome, spacing: Duration, clock: &Clock) -> bool {
         let (Some(member), Some(page)) = (self.members.get_mut(&uid), self.polling.page(id)) else {
             return false;
         };
@@ -183,19 +183,13 @@ impl Active {
             member.engines.push((id.index, found));
             self.engines.take();
         }
-        let silent_since = member.silence.as_ref().map_or(taken, |silence| silence.since);
         match outcome.values {
             Err(error) => {
-                member.silence = Some(Silence::of(id, &error, silent_since));
+                member.silences.failed(id.index, &error, taken, spacing);
                 false
             }
             Ok(values) => {
-                // Another page of the pod may be silent still.
-                if outcome.missing.is_some() || member.silence.as_ref().is_some_and(|known| known.page == id)
-                {
-                    let missing = |why| Silence::missing(id, why, silent_since);
-                    member.silence = outcome.missing.map(missing);
-                }
+                member.silences.answered(id.index, outcome.missing, taken, spacing);
                 values::keep(&mut self.readings, Some(uid), &page.numbers, values, taken, clock)
             }
         }

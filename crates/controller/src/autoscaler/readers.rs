@@ -46,8 +46,12 @@ pub(super) struct Readers {
     failing: usize,
     /// The lap brought a reading.
     brought: bool,
-    /// Ended the lap before the others were heard.
-    again: Option<PageOf>,
+    /// The page that was heard last, when it had been asked for, and whether it was heard before in this lap.
+    last: Option<(PageOf, tokio::time::Instant, bool)>,
+    /// When the page that ended the last lap had been asked for.
+    ended: Option<tokio::time::Instant>,
+    /// What was read long before the others is out of this lap.
+    weeded: bool,
 }
 
 impl Readers {
@@ -103,7 +107,7 @@ impl Readers {
         self.failing -= usize::from(reader.failing);
         reader.failing = failed;
         reader.heard = true;
-        self.again = again.then_some(page);
+        self.last = Some((page, outcome.asked, again));
         reader.asked.replace(outcome.asked).map(|before| outcome.asked - before)
     }
 
@@ -111,33 +115,34 @@ impl Readers {
     /// read every `interval`.
     pub(super) fn is_lap_over(&mut self, brought: bool, interval: Duration) -> bool {
         self.brought |= brought;
+        let Some((page, asked, again)) = self.last.take() else { return false };
+        // Answers of before that come late must not make a lap of every other one.
+        let again = again && self.ended.is_none_or(|ended| asked - ended >= interval / 2);
+        if !again && self.awaited == 0 && !self.weeded {
+            self.weed(interval / 2);
+        }
         // While all fail, nothing brings a reading, and every failure would go through all of them.
-        if self.is_awaiting(interval) || !self.brought && self.failing == self.by_page.len() {
+        if !again && self.awaited > 0 || !self.brought && self.failing == self.by_page.len() {
             return false;
         }
-        let first = self.again.take();
-        for (page, reader) in &mut self.by_page {
-            reader.heard = first == Some(*page);
+        for (of, reader) in &mut self.by_page {
+            reader.heard = again && *of == page;
         }
         self.count();
+        (self.ended, self.weeded) = (Some(asked), false);
         std::mem::take(&mut self.brought)
     }
 
-    /// Somebody has yet to be heard in this lap.
-    fn is_awaiting(&mut self, interval: Duration) -> bool {
-        if self.again.is_some() {
-            return false;
+    /// Awaits once more what was asked for so long before the newest of this lap. Once in a lap: pages that take longer than
+    /// the interval would await each other for ever.
+    fn weed(&mut self, before: Duration) {
+        let heard = self.by_page.values().filter(|reader| reader.heard && !reader.failing);
+        let Some(newest) = heard.filter_map(|reader| reader.asked).max() else { return };
+        for reader in self.by_page.values_mut() {
+            reader.heard &= reader.asked.is_none_or(|asked| newest - asked <= before);
         }
-        if self.awaited == 0 {
-            let heard = self.by_page.values().filter(|reader| reader.heard && !reader.failing);
-            let newest = heard.filter_map(|reader| reader.asked).max();
-            let of_before = |asked| newest.is_some_and(|newest| newest - asked > interval / 2);
-            for reader in self.by_page.values_mut() {
-                reader.heard &= !reader.asked.is_some_and(of_before);
-            }
-            self.count();
-        }
-        self.awaited > 0
+        self.weeded = true;
+        self.count();
     }
 
     /// A page's last poll failed.

@@ -3,41 +3,37 @@
 use std::time::Duration;
 
 use windlass_api::Source;
-use windlass_scaling::{Instant, PodUid};
+use windlass_scaling::{Instant, Pace, PodUid};
 use windlass_scrape::ScrapeError;
 
-use super::polling::PageId;
-use super::{Active, Member};
+use super::Active;
 use crate::outages::Sight;
 
 /// Why a latency has no value though the pods answer.
 const UNFINISHED: &str =
     " (the pods answer, but no request finished lately, and not every pod says that none is under way)";
 
-/// A reason that is given for so long is told instead of the one before: a pod that restarts gives one after the other.
+/// A reason that polls gave for so long is told instead of the one before: a pod that restarts gives one after the other.
 const STEADY: Duration = Duration::from_secs(5);
 
 /// The class of a page that lacks a metric.
 const MISSING: &str = "missing";
 
-/// Why the last poll of a pod gave nothing, or not everything.
+/// Why the last poll of a pod's page gave nothing, or not everything.
 #[derive(Debug, Clone)]
-pub(crate) struct Silence {
-    pub(super) page: PageId,
-    pub(crate) why: String,
+struct Silence {
+    why: String,
     /// As metrics count it.
     class: &'static str,
-    /// When the first of the polls in a row that brought no more was asked for.
-    pub(super) since: Instant,
+    /// When the last poll that brought all was asked for, or the first one.
+    since: Instant,
+    /// When the first and the last of the polls in a row with this reason were asked for.
+    given: (Instant, Instant),
 }
 
 impl Silence {
-    pub(super) fn of(page: PageId, error: &ScrapeError, since: Instant) -> Self {
-        Self { page, why: error.to_string(), class: error.class(), since }
-    }
-
-    pub(super) fn missing(page: PageId, why: String, since: Instant) -> Self {
-        Self { page, why, class: MISSING, since }
+    fn is_steady(&self) -> bool {
+        self.given.1 - self.given.0 >= STEADY
     }
 
     /// A bit for each of credentials, TLS and the metric's name, which somebody has to mend; none for an engine that does
@@ -52,30 +48,79 @@ impl Silence {
     }
 }
 
-/// The pod that is named as silent, and the class of its reason.
-type Named = (PodUid, &'static str);
+/// Of one pod, by the index of the page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Silences(Vec<(usize, Silence)>);
 
-/// What a status says of a silent pod, changed only by what lasts.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    named: Option<Named>,
-    /// What is so instead, and since when.
-    instead: Option<(Option<Named>, Instant)>,
+impl Silences {
+    /// A poll that was asked for at `asked`, and so long after the one before, failed.
+    pub(super) fn failed(&mut self, page: usize, error: &ScrapeError, asked: Instant, spacing: Duration) {
+        self.note(page, error.to_string(), error.class(), asked, spacing);
+    }
+
+    /// A poll was answered; `missing` says what the page lacks.
+    pub(super) fn answered(
+        &mut self,
+        page: usize,
+        missing: Option<String>,
+        asked: Instant,
+        spacing: Duration,
+    ) {
+        match missing {
+            Some(why) => self.note(page, why, MISSING, asked, spacing),
+            None => self.0.retain(|(of, _)| *of != page),
+        }
+    }
+
+    fn note(&mut self, page: usize, why: String, class: &'static str, asked: Instant, spacing: Duration) {
+        match self.0.iter_mut().find(|(of, _)| *of == page) {
+            Some((_, known)) if known.why == why => known.given.1 = asked,
+            Some((_, known)) => *known = Silence { why, class, since: known.since, given: (asked, asked) },
+            None => {
+                let since = asked.saturating_sub(spacing);
+                self.0.reserve_exact(1);
+                self.0.push((page, Silence { why, class, since, given: (asked, asked) }));
+            }
+        }
+    }
+
+    /// Of the page that has been silent for longest, if that is for longer than readings are fresh.
+    fn longest(&self, now: Instant) -> Option<&Silence> {
+        let fresh = Pace::default().fresh_span;
+        let silent = self.0.iter().map(|(_, silence)| silence).filter(|silence| now - silence.since > fresh);
+        silent.min_by_key(|silence| silence.since)
+    }
+
+    /// The reasons, of each page that gives one.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, silence)| silence.why.as_str())
+    }
+}
+
+/// The silent pod that a status names, and its reason: what is told is told until it is over, or something else is steady.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Told {
+    pod: PodUid,
+    name: String,
+    why: String,
 }
 
 impl Told {
-    fn look(&mut self, named: Option<Named>, now: Instant) {
-        if named == self.named {
-            self.instead = None;
-            return;
-        }
-        let since = self.instead.filter(|(instead, _)| *instead == named).map_or(now, |(_, since)| since);
-        // What nothing is said of yet needs no patience.
-        if self.named.is_none() || now - since >= STEADY {
-            *self = Self { named, instead: None };
-        } else {
-            self.instead = Some((named, since));
-        }
+    /// The pod that is named already, as long as it is silent; else the one that has been for longest.
+    fn next<'a>(
+        before: Option<Self>,
+        pods: impl Iterator<Item = (PodUid, &'a str, &'a Silences)>,
+        now: Instant,
+    ) -> Option<Self> {
+        let silent = pods.filter_map(|(pod, name, silences)| Some((pod, name, silences.longest(now)?)));
+        let named = before.as_ref().map(|before| before.pod);
+        let (pod, name, silence) =
+            silent.min_by_key(|(pod, _, silence)| (named != Some(*pod), silence.since))?;
+        let why = match before {
+            Some(before) if before.pod == pod && !silence.is_steady() => before.why,
+            _ => silence.why.clone(),
+        };
+        Some(Self { pod, name: name.to_owned(), why })
     }
 }
 
@@ -89,79 +134,33 @@ impl Active {
             of_pods |= matches!(self.resolved.sources.get(signal), Some(Source::Pod(_)) | None);
             elsewhere = elsewhere.or(self.sourcing.problem(signal));
         }
-        let pod = if of_pods { self.silent_pod() } else { None };
-        let pod = pod.map(|(_, member, silence)| format!(" (pod {}: {})", member.entry.name(), silence.why));
+        let pod = self.told_silence.as_ref().filter(|_| of_pods);
+        let pod = pod.map(|told| format!(" (pod {}: {})", told.name, told.why));
         let unfinished = unfinished.then(|| UNFINISHED.to_owned());
         elsewhere.map(|why| format!(" ({why})")).or(pod).or(unfinished).unwrap_or_default()
     }
 
-    /// The ready pod that has brought nothing, or not everything, for longest.
-    fn silent_pod(&self) -> Option<(PodUid, &Member, &Silence)> {
-        let silent = self.members.iter().filter_map(|(uid, member)| {
-            let silence = member.silence.as_ref().filter(|_| member.entry.is_ready())?;
-            Some((*uid, member, silence))
-        });
-        silent.min_by_key(|(.., silence)| silence.since)
-    }
-
-    /// Takes note of the reason that a status would give at `now`.
+    /// Takes note, at `now`, of which silent pod is named from now on.
     pub(super) fn note_silence(&mut self, now: Instant) {
-        let suffers = self.outages.sights().any(|sight| sight != Sight::Fresh);
-        let silent = if suffers { self.silent_pod() } else { None };
-        let named = silent.map(|(uid, _, silence)| (uid, silence.class));
-        self.told_silence.look(named, now);
+        let suffers = self.outages.sights().any(|sight| matches!(sight, Sight::Thin { .. } | Sight::Blind));
+        let counted = self.members.values().filter(|member| member.counts() && member.entry.is_ready());
+        let pods = counted.map(|member| (member.entry.uid, member.entry.name(), &member.silences));
+        let before = self.told_silence.take();
+        self.told_silence = if suffers { Told::next(before, pods, now) } else { None };
     }
 
-    /// The silent pod that is named, and why, for whoever compares.
-    pub(crate) fn told_silence(&self) -> Option<(PodUid, &'static str)> {
-        self.told_silence.named
+    /// The silent pod that is named, for whoever compares.
+    pub(crate) fn told_silence(&self) -> Option<&Told> {
+        self.told_silence.as_ref()
     }
 
     /// What ails pods' pages until somebody does something about it. An engine that does not answer in one way or another
     /// is not among it: that may change every second.
     pub(crate) fn lasting_silence(&self) -> u8 {
-        let silences = self.members.values().filter_map(|member| member.silence.as_ref());
-        silences.fold(0, |all, silence| all | silence.lasting())
+        let counted = self.members.values().filter(|member| member.counts());
+        counted.flat_map(|member| &member.silences.0).fold(0, |all, (_, silence)| all | silence.lasting())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The reason that each second brings, and the one that is told then.
-    #[track_caller]
-    fn check(seconds: &[(Option<&'static str>, Option<&'static str>)]) {
-        let mut told = Told::default();
-        for (second, (class, expected)) in (0..).zip(seconds) {
-            told.look(class.map(|class| (PodUid(1), class)), Instant::from_micros(second * 1_000_000));
-            assert_eq!(told.named.map(|(_, class)| class), *expected, "second {second}");
-        }
-    }
-
-    #[test]
-    fn a_reason_that_changes_for_good_is_told() {
-        let (connect, status) = (Some("connect"), Some("status"));
-        check(&[
-            (None, None),
-            (connect, connect),
-            (status, connect),
-            (status, connect),
-            (status, connect),
-            (status, connect),
-            (status, connect),
-            (status, status),
-        ]);
-    }
-
-    #[test]
-    fn reasons_that_take_turns_are_not() {
-        let (connect, status) = (Some("connect"), Some("status"));
-        check(&[(connect, connect), (status, connect), (connect, connect), (status, connect)]);
-        let mut seconds = vec![(connect, connect)];
-        for _ in 0..20 {
-            seconds.extend([(status, connect), (status, connect), (None, connect)]);
-        }
-        check(&seconds);
-    }
-}
+mod tests;

@@ -56,10 +56,10 @@ impl Index {
                 selected.map(|target| membership(&mut self.owners, &self.tasks, namespace, entry, &target));
             self.update(&key, |active| {
                 let known = active.members.remove(&entry.uid);
-                let (silence, engines) =
-                    known.map(|member| (member.silence, member.engines)).unwrap_or_default();
+                let (silences, engines) =
+                    known.map(|member| (member.silences, member.engines)).unwrap_or_default();
                 if let Some(membership) = membership {
-                    let member = Member { entry: entry.clone(), membership, silence, engines };
+                    let member = Member { entry: entry.clone(), membership, silences, engines };
                     active.members.insert(entry.uid, member);
                 }
             });
@@ -80,9 +80,9 @@ impl Index {
         let members = pods.filter(|entry| scale.selects(entry)).map(|entry| {
             let membership = membership(&mut self.owners, &self.tasks, &key.namespace, entry, &scale.uid);
             // Who is selected still is read on.
-            let known = known.remove(&entry.uid).map(|member| (member.silence, member.engines));
-            let (silence, engines) = known.unwrap_or_default();
-            (entry.uid, Member { entry: entry.clone(), membership, silence, engines })
+            let known = known.remove(&entry.uid).map(|member| (member.silences, member.engines));
+            let (silences, engines) = known.unwrap_or_default();
+            (entry.uid, Member { entry: entry.clone(), membership, silences, engines })
         });
         active.members = members.collect();
         self.note_all_shared(key);
