@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+use std::sync::Once;
 use std::time::Duration;
 
 use kube::core::{ApiResource, GroupVersionKind};
@@ -100,13 +102,16 @@ fn the_series_of_a_target_end_with_it() {
     assert!(!page(&journal).contains("name=\"pa\""));
 }
 
-/// What a thread logs, as text.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged, as text.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl std::io::Write for Log {
+struct ToThisThread;
+
+impl std::io::Write for ToThisThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -115,14 +120,20 @@ impl std::io::Write for Log {
     }
 }
 
+/// What is logged meanwhile. One subscriber serves the whole process and is never taken away: with one for a scope,
+/// a test on another thread that logs a line first has it cached, for every thread, as a line nobody wants.
+fn logged_by(act: impl FnOnce()) -> String {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| ToThisThread).init());
+    LOGGED.take();
+    act();
+    String::from_utf8(LOGGED.take()).unwrap()
+}
+
 /// Records an entry; it must be logged in a line with these words, and be counted in this line of the page.
 #[track_caller]
 fn check_both(entry: &impl Entry, words: &[&str], counted: &str) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || check(entry, &[counted]));
-    let logged = String::from_utf8(log.0.lock().clone()).unwrap();
+    let logged = logged_by(|| check(entry, &[counted]));
     assert_eq!(logged.lines().count(), 1, "{logged}");
     for word in words {
         assert!(logged.contains(word), "{word} is not in {logged}");
@@ -180,4 +191,14 @@ fn what_is_logged_is_counted() {
         &["INFO", "ns/pa", "because"],
         "windlass_scales_total{namespace=\"ns\",name=\"pa\",direction=\"up\",outcome=\"written\"} 1",
     );
+}
+
+#[test]
+fn a_line_that_another_thread_logged_first_is_logged() {
+    let line = || tracing::info!("a line of this test alone");
+    let logged = logged_by(|| {
+        std::thread::spawn(line).join().unwrap();
+        line();
+    });
+    assert_eq!(logged.lines().count(), 1, "{logged}");
 }
