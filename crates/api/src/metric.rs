@@ -140,7 +140,8 @@ fn of_engine(
     }
     metric.aliases.retain(|alias| alias.engine == engine.name);
     if metric.aliases.is_empty() {
-        return Err(SpecError::Metrics(format!("{path}: {}", catalogue.why_missing(metric, &engine.name))));
+        let why = catalogue.why_lacking(metric, &engine.name).unwrap_or_default();
+        return Err(SpecError::Metrics(format!("{path}: {}: {why}", metric.name)));
     }
     Ok(())
 }

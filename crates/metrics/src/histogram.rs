@@ -97,6 +97,12 @@ impl Histogram {
         self.clone().spent_quantile(q)
     }
 
+    /// Whether the quantile `q` lies beyond the last finite bound, so that nothing more is known of it than that.
+    pub fn is_beyond_bounds(&self, q: f64) -> bool {
+        let finite = self.buckets.len().checked_sub(2).map_or(0.0, |last| self.buckets[last].1);
+        self.count() > 0.0 && q * self.count() > finite
+    }
+
     /// The same in place: its counts are made monotonic for it.
     fn spent_quantile(&mut self, q: f64) -> Option<f64> {
         let value = bucket_quantile(q, &mut self.buckets).quantile;
@@ -406,6 +412,16 @@ mod tests {
         assert_eq!(none, one);
         none.merge_any(&Histogram::default());
         assert_eq!(none, one);
+    }
+
+    #[test]
+    fn a_quantile_beyond_the_last_bound_is_told() {
+        let histogram = Histogram::new([(1.0, 6.0), (2.0, 9.0), (f64::INFINITY, 10.0)], None).unwrap();
+        for (q, beyond) in [(0.5, false), (0.9, false), (0.91, true), (1.0, true)] {
+            assert_eq!(histogram.is_beyond_bounds(q), beyond, "{q}");
+        }
+        assert_eq!(histogram.quantile(0.95), Some(2.0));
+        assert!(!Histogram::default().is_beyond_bounds(0.5));
     }
 
     #[test]

@@ -24,6 +24,6 @@ fn the_example_extends_the_catalogue() {
     assert_eq!(catalogue.resolve("gpu_seconds_rate").unwrap().unit, "seconds/s");
     let running = catalogue.resolve("running").unwrap();
     assert_eq!(running.aliases[0].to_string(), "ours_jobs_active");
-    let why = catalogue.why_missing(&catalogue.resolve("kv_util").unwrap(), "ours");
+    let why = catalogue.why_lacking(&catalogue.resolve("kv_util").unwrap(), "ours").unwrap();
     assert!(why.ends_with("it has no cache of keys and values"), "{why}");
 }

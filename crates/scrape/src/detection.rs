@@ -1,8 +1,9 @@
 //! Which engine a page is of, and from which of its names each metric is read: found out from whole pages, and again when
 //! what is found on them changes.
 //!
-//! Once the engine is known, the other engines' names are not looked for any more. They are again as soon as a metric that
-//! was there is gone, or a new connection says that the engine may have been started anew as another one.
+//! Once the engine is known, its names count before those of the others, and the others' are not looked for any more unless
+//! something is read from one. They are again as soon as a metric that was there is gone, or a new connection says that the
+//! engine may have been started anew as another one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +24,16 @@ pub struct Vocabulary {
     /// How many of them a page must have: the first.
     required: usize,
     wanted: Arc<Wanted>,
-    /// By engine.
-    narrowed: Mutex<HashMap<String, Arc<Wanted>>>,
+    by_engine: Mutex<HashMap<String, OfEngine>>,
+}
+
+/// The metrics on pages of one engine.
+#[derive(Debug, Clone)]
+struct OfEngine {
+    /// Under its own names alone.
+    only: Arc<Wanted>,
+    /// Under its own names first.
+    first: Arc<Wanted>,
 }
 
 impl Vocabulary {
@@ -32,7 +41,7 @@ impl Vocabulary {
     /// them and not told of.
     pub fn new(catalogue: Arc<Catalogue>, metrics: Vec<Metric>, required: usize) -> Self {
         let wanted = Arc::new(Wanted::new(&metrics).requiring(required));
-        Self { catalogue, metrics: metrics.into(), required, wanted, narrowed: Mutex::default() }
+        Self { catalogue, metrics: metrics.into(), required, wanted, by_engine: Mutex::default() }
     }
 
     /// Under the names of every engine.
@@ -40,13 +49,17 @@ impl Vocabulary {
         Arc::clone(&self.wanted)
     }
 
-    fn of_engine(&self, engine: &str) -> Arc<Wanted> {
-        let mut narrowed = self.narrowed.lock();
-        if let Some(known) = narrowed.get(engine) {
-            return Arc::clone(known);
+    fn of_engine(&self, engine: &str) -> OfEngine {
+        let mut by_engine = self.by_engine.lock();
+        if let Some(known) = by_engine.get(engine) {
+            return known.clone();
         }
-        let wanted = Arc::new(Wanted::for_engine(&self.metrics, engine).requiring(self.required));
-        narrowed.insert(engine.to_owned(), Arc::clone(&wanted));
+        let shared = |wanted: Wanted| Arc::new(wanted.requiring(self.required));
+        let wanted = OfEngine {
+            only: shared(Wanted::for_engine(&self.metrics, engine)),
+            first: shared(Wanted::preferring(&self.metrics, engine)),
+        };
+        by_engine.insert(engine.to_owned(), wanted.clone());
         wanted
     }
 
@@ -59,7 +72,7 @@ impl Vocabulary {
     fn is_all_of(&self, engine: &str, readings: &[Option<Reading>]) -> bool {
         self.metrics.iter().zip(readings).all(|(metric, reading)| {
             let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
-            alias.is_none_or(|alias| alias.engine == engine || alias.engine.is_empty())
+            alias.is_none_or(|alias| alias.may_be_of(engine))
         })
     }
 }
@@ -103,8 +116,8 @@ impl Detection {
         self.doubted = true;
     }
 
-    /// Takes a whole page that was read for `wanted`, and may read it again: `readings` are then those of all names.
-    /// `wanted` is what the next page is to be read for. What was found, if it is not what was known before.
+    /// Takes a whole page that was read for `wanted`, and may read it again: `readings` are then those of all names, the
+    /// engine's own before others. `wanted` is what the next page is to be read for. What was found, if it is not what was known before.
     pub(crate) fn look(
         &mut self,
         (page, format): (&[u8], Format),
@@ -121,8 +134,12 @@ impl Detection {
         }
         self.doubted = false;
         let vocabulary = Arc::clone(&self.vocabulary);
-        if !Arc::ptr_eq(wanted, &vocabulary.wanted) && vocabulary.wanted.read(page, format, readings).is_err()
-        {
+        let label =
+            |key: &str| self.labels.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
+        let detected = vocabulary.catalogue.detect(label, (page, format));
+        let of_engine = detected.as_ref().map(|detected| vocabulary.of_engine(&detected.engine));
+        let all = of_engine.as_ref().map_or(&vocabulary.wanted, |of_engine| &of_engine.first);
+        if !Arc::ptr_eq(wanted, all) && all.read(page, format, readings).is_err() {
             // A bad line of another engine's name: what was read before stands.
             wanted.read(page, format, readings).ok()?;
             return None;
@@ -130,17 +147,13 @@ impl Detection {
         for (known, reading) in self.aliases.iter_mut().zip(readings.iter()) {
             *known = found(reading).or(*known);
         }
-        let label =
-            |key: &str| self.labels.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
-        let Some(mut detected) =
-            vocabulary.catalogue.detect(label, (page, format), vocabulary.told(), readings)
-        else {
+        let Some((detected, OfEngine { only, first })) = detected.zip(of_engine) else {
             self.known = None;
             *wanted = vocabulary.wanted();
             return None;
         };
-        let narrow = vocabulary.is_all_of(&detected.engine, readings);
-        *wanted = if narrow { vocabulary.of_engine(&detected.engine) } else { vocabulary.wanted() };
+        *wanted = if vocabulary.is_all_of(&detected.engine, readings) { only } else { first };
+        let mut detected = detected.reading(vocabulary.told(), readings);
         self.keep_names(&mut detected);
         if self.known.as_deref() == Some(&detected) {
             return None;
@@ -182,8 +195,8 @@ impl Detection {
     pub(crate) fn why_missing(&self, index: usize) -> Option<String> {
         let engine = &self.known.as_ref()?.engine;
         let metric = self.vocabulary.metrics.get(index)?;
-        let exposed = metric.aliases.iter().any(|alias| alias.engine == *engine || alias.engine.is_empty());
-        (!exposed).then(|| self.vocabulary.catalogue.why_missing(metric, engine))
+        let why = self.vocabulary.catalogue.why_lacking(metric, engine)?;
+        Some(format!("{}: {why}", metric.name))
     }
 }
 

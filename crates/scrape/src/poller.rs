@@ -222,7 +222,7 @@ impl PolledPod {
             // A whole page behind this one is asked for because something may have changed.
             self.detection.iter_mut().for_each(Detection::doubt);
             // What it lacks the whole page lacked as well, and said more of.
-            let missing = self.look_for_missing(readings, &page.bytes, u32::MAX);
+            let missing = self.look_for_missing(readings, page, u32::MAX);
             let values = self.meters.take(readings, asked);
             Some(Taken { asked, values, missing, detected: None, filtered: true })
         })
@@ -237,7 +237,7 @@ impl PolledPod {
             let detected = self.detect(page, readings);
             let seen = Page { wanted: &self.wanted, readings, bytes: &page.bytes, format: page.format };
             self.filtering.take_whole(seen, asked);
-            let missing = self.look_for_missing(readings, &page.bytes, LOOK_AGAIN);
+            let missing = self.look_for_missing(readings, page, LOOK_AGAIN);
             let values = self.meters.take(readings, asked);
             Ok(Taken { asked, values, missing, detected, filtered: false })
         })
@@ -280,7 +280,12 @@ impl PolledPod {
     }
 
     /// Why not all metrics have a reading, as it was found at most `again` polls ago.
-    fn look_for_missing(&mut self, readings: &[Option<Reading>], page: &[u8], again: u32) -> Option<String> {
+    fn look_for_missing(
+        &mut self,
+        readings: &[Option<Reading>],
+        page: &Answer,
+        again: u32,
+    ) -> Option<String> {
         let required = readings.iter().take(self.wanted.required());
         if required.clone().all(Option::is_some) {
             self.missing = None;
@@ -289,7 +294,7 @@ impl PolledPod {
         let (detection, wanted) = (&self.detection, &self.wanted);
         let why = |index| {
             let of_engine = detection.as_ref().and_then(|detection| detection.why_missing(index));
-            of_engine.or_else(|| wanted.missing(page, index))
+            of_engine.or_else(|| wanted.missing(&page.bytes, page.format, index))
         };
         match &mut self.missing {
             Some((_, ago)) if *ago < again => *ago += 1,

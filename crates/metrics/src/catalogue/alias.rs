@@ -130,6 +130,11 @@ pub struct Alias {
 }
 
 impl Alias {
+    /// Whether a page of `engine` has it under a name of its own: it is that engine's, or no engine's in particular.
+    pub fn may_be_of(&self, engine: &str) -> bool {
+        self.engine == engine || self.engine.is_empty()
+    }
+
     /// The series, where the alias is nothing but one.
     pub(super) fn alone(&self) -> Option<&Selector> {
         match self.terms.as_slice() {

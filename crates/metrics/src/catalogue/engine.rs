@@ -90,6 +90,17 @@ pub struct Detected {
     pub aliases: Vec<AliasUsed>,
 }
 
+impl Detected {
+    /// The same with where `metrics` were read from; `readings` are in their order.
+    #[must_use]
+    pub fn reading(self, metrics: &[Metric], readings: &[Option<Reading>]) -> Self {
+        let aliases = metrics.iter().zip(readings).filter_map(|(metric, reading)| {
+            Some(AliasUsed::new(metric, metric.aliases.get(reading.as_ref()?.alias)?))
+        });
+        Self { aliases: aliases.collect(), ..self }
+    }
+}
+
 impl Catalogue {
     /// The engine of this name.
     pub fn engine(&self, name: &str) -> Option<&Engine> {
@@ -127,14 +138,12 @@ impl Catalogue {
         best.map(|(at, prefix)| (&self.engines[at], prefix))
     }
 
-    /// What a pod runs, by its labels, else by its page, and where `metrics` were read from on it (`readings` are in their
-    /// order). `None` if neither tells. The page is read in full: once when a pod begins is enough.
+    /// What a pod runs, by its labels, else by its page; nothing was read from it yet. `None` if neither tells. The page is
+    /// read in full: once when a pod begins is enough.
     pub fn detect<'a>(
         &self,
         label: impl Fn(&str) -> Option<&'a str>,
         (page, format): (&[u8], Format),
-        metrics: &[Metric],
-        readings: &[Option<Reading>],
     ) -> Option<Detected> {
         let names = names_on(page, format);
         let (engine, by) = if let Some((engine, key)) = self.engine_by_label(label) {
@@ -145,29 +154,19 @@ impl Catalogue {
         };
         let present = |generation: &&Generation| names.contains(&generation.series);
         let generation = engine.generations.iter().find(present).map(|generation| generation.name.clone());
-        let aliases = metrics.iter().zip(readings).filter_map(|(metric, reading)| {
-            Some(AliasUsed::new(metric, metric.aliases.get(reading.as_ref()?.alias)?))
-        });
-        Some(Detected { engine: engine.name.clone(), by, generation, aliases: aliases.collect() })
+        Some(Detected { engine: engine.name.clone(), by, generation, aliases: Vec::new() })
     }
 
-    /// Why there is no reading of `metric` on a page of `engine`, in one sentence.
-    pub fn why_missing(&self, metric: &Metric, engine: &str) -> String {
+    /// Why no page of `engine` has `metric`, in one sentence; `None` where one may have it.
+    pub fn why_lacking(&self, metric: &Metric, engine: &str) -> Option<String> {
+        if metric.aliases.iter().any(|alias| alias.may_be_of(engine)) {
+            return None;
+        }
         let known = self.engine(engine);
         let title = known.map_or(engine, |engine| &engine.title);
-        let own: Vec<String> = metric
-            .aliases
-            .iter()
-            .filter(|alias| alias.engine == engine || alias.engine.is_empty())
-            .map(Alias::to_string)
-            .collect();
-        if !own.is_empty() {
-            let name = &metric.name;
-            return format!("{name}: the page of {title} has no usable value of {}", own.join(" or "));
-        }
         let why = metric.lacks.get(engine).or_else(|| known.and_then(|engine| engine.lacks.as_ref()));
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        format!("{}: {title} does not expose it{why}", metric.name)
+        Some(format!("{title} does not expose it{why}"))
     }
 }
 

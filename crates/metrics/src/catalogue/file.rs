@@ -277,14 +277,14 @@ impl Catalogue {
     }
 
     /// This catalogue with a further file, of the same shape: new engines and metrics, and further aliases and synonyms
-    /// of known ones. A file's aliases are preferred to those that were there.
+    /// of known ones. A file's engines and aliases are preferred to those that were there.
     pub fn extended(&self, text: &str) -> Result<Self, CatalogueError> {
         let file: File = toml::from_str(text)?;
         let mut catalogue = self.clone();
-        for engine in file.engine {
+        for (at, engine) in file.engine.into_iter().enumerate() {
             let name = engine.name.clone();
             catalogue
-                .add_engine(engine)
+                .add_engine(at, engine)
                 .map_err(|problem| CatalogueError::Engine { engine: name, problem })?;
         }
         for row in file.metric {
@@ -296,7 +296,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    fn add_engine(&mut self, engine: Engine) -> Result<(), String> {
+    fn add_engine(&mut self, at: usize, engine: Engine) -> Result<(), String> {
         if engine.name.is_empty() {
             return Err("it has no name".to_owned());
         }
@@ -306,10 +306,19 @@ impl Catalogue {
         if engine.prefixes.is_empty() || engine.prefixes.iter().any(String::is_empty) {
             return Err("it needs `prefixes`, the beginnings of its series".to_owned());
         }
+        for known in &self.engines {
+            let taken = |own: &String| known.prefixes.iter().find(|theirs| theirs.starts_with(own.as_str()));
+            if let Some((own, theirs)) = engine.prefixes.iter().find_map(|own| Some((own, taken(own)?))) {
+                return Err(format!(
+                    "series of engine `{}` begin with its prefix `{own}` too (`{theirs}`); give a longer one",
+                    known.name
+                ));
+            }
+        }
         if !engine.path.starts_with('/') {
             return Err(format!("`path` is `{}`, but must begin with a slash", engine.path));
         }
-        self.engines.push(engine);
+        self.engines.insert(at, engine);
         Ok(())
     }
 
@@ -338,7 +347,8 @@ impl Catalogue {
         let metric = &self.metrics[at];
         let engines = metric.aliases.iter().map(|alias| &alias.engine).chain(metric.lacks.keys());
         if let Some(engine) = engines.into_iter().find(|name| self.engine(name).is_none()) {
-            return Err(format!("there is no engine `{engine}`"));
+            let known: Vec<&str> = self.engines.iter().map(|engine| engine.name.as_str()).collect();
+            return Err(format!("there is no engine `{engine}`; there are {}", known.join(", ")));
         }
         if let Some(alias) = metric.aliases.iter().find(|alias| metric.lacks.contains_key(&alias.engine)) {
             return Err(format!("engine `{}` has it as `{alias}` and is said to lack it", alias.engine));

@@ -24,7 +24,7 @@ fn faults_are_named() {
     check(&alias("add", "add = ['e:a']\ndivide"), "needs one of `add`, `multiply` and `divide`");
     check(&alias("e:a", "e{x=1}"), "`e{x=1}` is not a metric name (label x needs a value in quotes)");
     check(&alias("gauge", "asdeclared"), "unknown variant `asdeclared`");
-    check(&alias("'e'", "'f'"), "there is no engine `f`");
+    check(&alias("'e'", "'f'"), "there is no engine `f`; there are e");
     check(&alias("add = ['e:a']", "multiply = ['e:a']"), "`e:a` multiplies one term");
     check(&alias("add = ['e:a']", "divide = ['e:a']"), "`divide` takes two terms, not 1");
     let product = alias("add = ['e:a']", "multiply = ['e:a', 'e:b']");
@@ -55,6 +55,9 @@ fn faults_are_named() {
     check(ENGINE, "catalogue engine `e`: it is known already");
     let other = ENGINE.replace("'e'", "'f'");
     check(&other.replace("'e:'", ""), "catalogue engine `f`: it needs `prefixes`");
+    check(&other, "series of engine `e` begin with its prefix `e:` too (`e:`)");
+    check(&other.replace("'e:'", "'e'"), "series of engine `e` begin with its prefix `e` too (`e:`)");
+    let other = other.replace("'e:'", "'e:f'");
     check(&format!("{other}path = 'x'"), "`path` is `x`, but must begin with a slash");
 }
 
@@ -265,17 +268,14 @@ fn every_engine_has_a_metric_or_says_why_not() {
             let engine = &cell.engine.name;
             assert!(!cell.aliases.is_empty() || cell.lacks.is_some(), "{name} of {engine}");
             if cell.aliases.is_empty() {
-                let why = catalogue.why_missing(&metric, engine);
-                let said = format!("{name}: {} does not expose it: ", cell.engine.title);
+                let why = catalogue.why_lacking(&metric, engine).unwrap();
+                let said = format!("{} does not expose it: ", cell.engine.title);
                 assert!(why.starts_with(&said) && why.len() > said.len(), "{why}");
             }
         }
     }
     let kv = catalogue.resolve("kv_util").unwrap();
-    assert_eq!(
-        catalogue.why_missing(&kv, "sglang"),
-        "kv_util: the page of SGLang has no usable value of sglang:token_usage"
-    );
+    assert_eq!(catalogue.why_lacking(&kv, "sglang"), None);
     let tokens = catalogue.resolve("kv_tokens").unwrap();
     let of_tgi = tokens.aliases.iter().find(|alias| alias.engine == "tgi").unwrap();
     assert!(of_tgi.derived.is_some(), "a stand-in is named as one");

@@ -15,16 +15,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod missing;
 mod pass;
 mod plan;
 
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::catalogue::{Alias, Metric};
+use crate::catalogue::Metric;
 use crate::exposition::{Format, Names, PageError, Selected, parse, select};
 use crate::histogram::Histogram;
-use crate::suggest;
 use pass::Pass;
 use plan::{Plan, Slot, Slots};
 
@@ -102,7 +102,17 @@ pub struct Wanted {
 impl Wanted {
     /// Compiles `metrics`; readings come in their order.
     pub fn new(metrics: &[Metric]) -> Self {
-        Self::of(metrics, |_| true)
+        Self::of(metrics, |metric| (0..metric.aliases.len()).collect())
+    }
+
+    /// The same for pages of an engine (its name in the catalogue): each metric is read from a name of another engine only
+    /// where the page has none of this one. A page may have names of several: of a sidecar, or of what the engine wraps.
+    pub fn preferring(metrics: &[Metric], engine: &str) -> Self {
+        Self::of(metrics, |metric| {
+            let (own, others): (Vec<usize>, Vec<usize>) =
+                (0..metric.aliases.len()).partition(|at| metric.aliases[*at].may_be_of(engine));
+            [own, others].concat()
+        })
     }
 
     /// The same, where only the first so many must be there: a page that lacks the others, which help to understand them,
@@ -112,15 +122,21 @@ impl Wanted {
         Self { required, ..self }
     }
 
-    /// The same for pods of which the engine is known (its name in the catalogue), with the same readings from its pages:
-    /// the other engines' names need not be looked for, which makes reading faster and requests by name shorter.
+    /// The same where a page has no metric under another engine's name alone: those need not be looked for, which makes
+    /// reading faster and requests by name shorter.
     pub fn for_engine(metrics: &[Metric], engine: &str) -> Self {
-        Self::of(metrics, |alias| alias.engine == engine || alias.engine.is_empty())
+        Self::of(metrics, |metric| {
+            (0..metric.aliases.len()).filter(|at| metric.aliases[*at].may_be_of(engine)).collect()
+        })
     }
 
-    fn of(metrics: &[Metric], wanted: impl Fn(&Alias) -> bool) -> Self {
-        let mut slots = Slots::new(metrics, &wanted);
-        let plans = metrics.iter().map(|metric| Plan::new(metric, &mut slots, &wanted)).collect();
+    /// `order` gives the places of a metric's aliases that are wanted, those that are preferred first.
+    fn of(metrics: &[Metric], order: impl Fn(&Metric) -> Vec<usize>) -> Self {
+        let orders: Vec<Vec<usize>> = metrics.iter().map(order).collect();
+        let ordered = || metrics.iter().zip(&orders);
+        let mut slots =
+            Slots::new(ordered().flat_map(|(metric, order)| order.iter().map(|at| &metric.aliases[*at])));
+        let plans = ordered().map(|(metric, order)| Plan::new(metric, order, &mut slots)).collect();
         let Slots { names, slots } = slots;
         let mut takers = vec![Vec::new(); names.as_slice().len()];
         for (at, slot) in slots.iter().enumerate() {
@@ -158,9 +174,21 @@ impl Wanted {
     /// The sample names that were needed for these readings, and those of the aliases that are preferred to them: with a
     /// page of these names alone the readings are the same. Sorted. Of metrics without a reading, all.
     pub fn sample_names_for(&self, readings: &[Option<Reading>]) -> Vec<&str> {
+        self.sample_names_of(self.plans.iter().zip(readings))
+    }
+
+    /// The same, for those metrics alone that have a reading.
+    pub fn sample_names_found(&self, readings: &[Option<Reading>]) -> Vec<&str> {
+        self.sample_names_of(self.plans.iter().zip(readings).filter(|(_, reading)| reading.is_some()))
+    }
+
+    fn sample_names_of<'a>(
+        &self,
+        readings: impl Iterator<Item = (&'a Plan, &'a Option<Reading>)>,
+    ) -> Vec<&str> {
         let mut needed = vec![false; self.names.as_slice().len()];
-        for (plan, reading) in self.plans.iter().zip(readings) {
-            let last = reading.as_ref().map_or(usize::MAX, |reading| reading.alias);
+        for (plan, reading) in readings {
+            let last = reading.as_ref().map(|reading| reading.alias);
             plan.names(last, &self.slots, |name| needed[name] = true);
         }
         let names = self.names.as_slice().iter().zip(needed);
@@ -198,26 +226,6 @@ impl Wanted {
             *value = plan.read(pass);
         }
         Ok(())
-    }
-
-    /// Why a page that was read has no reading of the `index`-th metric: a sentence without a subject.
-    pub fn missing(&self, page: &[u8], index: usize) -> Option<String> {
-        let mut names = Vec::new();
-        self.plans
-            .get(index)?
-            .names(usize::MAX, &self.slots, |name| names.push(&*self.names.as_slice()[name]));
-        let there = suggest::sample_names(page);
-        let first = names.first().copied().unwrap_or_default();
-        let stem = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
-        if let Some(name) = names.iter().find(|name| there.iter().any(|there| stem(there) == stem(name))) {
-            return Some(format!("{name} is there, but not as one number of 0 or more"));
-        }
-        let nearest = suggest::nearest(first, there.iter().copied(), 3);
-        Some(if nearest.is_empty() {
-            format!("the page has no {first}, and no sample at all")
-        } else {
-            format!("the page has no {first}; nearest are {}", nearest.join(", "))
-        })
     }
 }
 

@@ -29,14 +29,25 @@ pub(super) struct Pass {
 pub(super) struct Found {
     pub(super) count: u32,
     sum: f64,
-    least: f64,
+    pub(super) least: f64,
     greatest: f64,
-    /// A value is NaN or infinite, a series has two values, or a bucket has no bound.
-    unusable: bool,
+    /// Why the series make no value, whatever their aggregation: the first reason.
+    pub(super) fault: Option<Fault>,
     /// Bounds with the sum of the counts and their number, in the order of the bounds.
     buckets: Vec<(f64, f64, u32)>,
     /// Where in `buckets` the last sample went: pages list buckets in order.
     last: usize,
+}
+
+/// Why series make no value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fault {
+    /// A value is NaN or infinite.
+    NotFinite(f64),
+    /// A series comes twice, with two values.
+    TwoValues,
+    /// A bucket has no bound, or one that is no number.
+    NoBound,
 }
 
 impl Found {
@@ -52,7 +63,9 @@ impl Found {
         self.greatest = if first { value } else { self.greatest.max(value) };
         self.count += 1;
         self.sum += value;
-        self.unusable |= !value.is_finite();
+        if !value.is_finite() {
+            self.fault.get_or_insert(Fault::NotFinite(value));
+        }
     }
 
     fn add_to_bucket(&mut self, bound: f64, count: f64) {
@@ -77,7 +90,7 @@ impl Found {
 
     /// `None` if any of the series has no usable value: the others alone would be a wrong value.
     pub(super) fn value(&self, aggregation: Aggregation, signed: bool) -> Option<f64> {
-        if self.unusable || (self.least < 0.0 && !signed) {
+        if self.fault.is_some() || (self.least < 0.0 && !signed) {
             return None;
         }
         Some(match aggregation {
@@ -122,21 +135,25 @@ impl Pass {
         match self.seen.entry(key) {
             Entry::Occupied(known) => {
                 let same = *known.get() == value || (known.get().is_nan() && value.is_nan());
-                found.unusable |= !same;
+                if !same {
+                    found.fault.get_or_insert(Fault::TwoValues);
+                }
                 return;
             }
             Entry::Vacant(new) => _ = new.insert(value),
         }
         found.add(value);
         if bucket {
-            found.unusable |= bound.is_nan();
+            if bound.is_nan() {
+                found.fault.get_or_insert(Fault::NoBound);
+            }
             found.add_to_bucket(bound, value);
         }
     }
 
     /// The histogram of a slot of buckets and one of sums, its bounds times `scale`. `None` if it has none that is whole.
     pub(super) fn histogram(&mut self, buckets: usize, sum: usize, scale: f64) -> Option<Histogram> {
-        let found = self.found.get(buckets).filter(|found| !found.unusable && found.least >= 0.0)?;
+        let found = self.found.get(buckets).filter(|found| found.fault.is_none() && found.least >= 0.0)?;
         let (_, _, series) = *found.buckets.last()?;
         let in_all = found.buckets.iter().filter(|bucket| bucket.2 == series);
         let sums = self.found(sum).filter(|sums| sums.count == series);

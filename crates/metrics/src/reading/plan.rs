@@ -32,8 +32,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(metrics: &[Metric], wanted: impl Fn(&Alias) -> bool) -> Self {
-        let aliases = metrics.iter().flat_map(|metric| &metric.aliases).filter(|alias| wanted(alias));
+    pub(super) fn new<'a>(aliases: impl Iterator<Item = &'a Alias>) -> Self {
         let series = aliases.flat_map(|alias| alias.terms.iter().map(|term| (alias.series_type, term)));
         let names = Names::new(series.flat_map(|(series_type, term)| {
             let name = &term.selector.name;
@@ -60,27 +59,29 @@ impl Slots {
     }
 }
 
-/// How to read one metric.
+/// How to read one metric: its aliases, those that are preferred first.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    signed: bool,
-    aliases: Vec<AliasPlan>,
+    pub(super) signed: bool,
+    pub(super) aliases: Vec<AliasPlan>,
 }
 
 #[derive(Debug, Clone)]
-struct AliasPlan {
-    series_type: SeriesType,
+pub(super) struct AliasPlan {
+    /// Its place among the metric's.
+    index: usize,
+    pub(super) series_type: SeriesType,
     operator: Operator,
     scale: f64,
-    terms: Vec<TermPlan>,
+    pub(super) terms: Vec<TermPlan>,
 }
 
 /// One term: the slots for its name as it is, and for a counter's name in the other spelling.
 #[derive(Debug, Clone)]
-struct TermPlan {
+pub(super) struct TermPlan {
     aggregation: Aggregation,
-    exact: Spelling,
-    other: Option<Spelling>,
+    pub(super) exact: Spelling,
+    pub(super) other: Option<Spelling>,
     /// The name of the histogram or summary whose count or sum this may be.
     counted: Option<usize>,
     /// The slot of a histogram's sums.
@@ -88,9 +89,9 @@ struct TermPlan {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Spelling {
-    slot: usize,
-    name: usize,
+pub(super) struct Spelling {
+    pub(super) slot: usize,
+    pub(super) name: usize,
     /// The name without `_total`: `OpenMetrics` declares counters so.
     declared: Option<usize>,
 }
@@ -103,29 +104,29 @@ impl Spelling {
 
 /// What a term is on a page.
 #[derive(Debug, Clone, Copy)]
-struct Located<'a> {
-    found: &'a Found,
+pub(super) struct Located<'a> {
+    pub(super) found: &'a Found,
     aggregation: Aggregation,
-    counter: bool,
+    pub(super) counter: bool,
 }
 
 impl Plan {
-    /// Aliases that are not wanted keep their place, so that the others keep theirs, and are on no page.
-    pub(super) fn new(metric: &Metric, slots: &mut Slots, wanted: impl Fn(&Alias) -> bool) -> Self {
-        let plan = |alias| AliasPlan::new(alias, slots, wanted(alias));
-        Self { signed: metric.signed, aliases: metric.aliases.iter().map(plan).collect() }
+    /// `order` has the places of the aliases that are wanted.
+    pub(super) fn new(metric: &Metric, order: &[usize], slots: &mut Slots) -> Self {
+        let plan = |&index: &usize| AliasPlan::new(index, &metric.aliases[index], slots);
+        Self { signed: metric.signed, aliases: order.iter().map(plan).collect() }
     }
 
     pub(super) fn read(&self, pass: &mut Pass) -> Option<Reading> {
-        let mut aliases = self.aliases.iter().enumerate();
-        let (alias, plan) = aliases.find(|(_, alias)| alias.is_on(pass))?;
-        plan.sample(self.signed, pass).map(|sample| Reading { sample, alias })
+        let plan = self.aliases.iter().find(|alias| alias.is_on(pass))?;
+        plan.sample(self.signed, pass).map(|sample| Reading { sample, alias: plan.index })
     }
 
-    /// Names the aliases up to and with the one at `last`.
-    pub(super) fn names(&self, last: usize, slots: &[Slot], mut name: impl FnMut(usize)) {
-        let aliases = self.aliases.iter().take(last.saturating_add(1));
-        for term in aliases.flat_map(|alias| &alias.terms) {
+    /// Names the aliases up to and with the one whose place is `last`; without it all.
+    pub(super) fn names(&self, last: Option<usize>, slots: &[Slot], mut name: impl FnMut(usize)) {
+        let end = self.aliases.iter().position(|alias| Some(alias.index) == last);
+        let aliases = &self.aliases[..end.map_or(self.aliases.len(), |end| end + 1)];
+        for term in aliases.iter().flat_map(|alias| &alias.terms) {
             let spellings = [Some(term.exact), term.other];
             spellings.into_iter().flatten().for_each(|spelling| {
                 name(slots[spelling.slot].name);
@@ -138,10 +139,10 @@ impl Plan {
 }
 
 impl AliasPlan {
-    fn new(alias: &Alias, slots: &mut Slots, wanted: bool) -> Self {
-        let terms = alias.terms.iter().filter(|_| wanted);
-        let terms = terms.filter_map(|term| TermPlan::new(term, alias.series_type, slots));
+    fn new(index: usize, alias: &Alias, slots: &mut Slots) -> Self {
+        let terms = alias.terms.iter().filter_map(|term| TermPlan::new(term, alias.series_type, slots));
         Self {
+            index,
             series_type: alias.series_type,
             operator: alias.operator,
             scale: alias.scale,
@@ -150,14 +151,18 @@ impl AliasPlan {
     }
 
     /// Whether all of it is on the page.
-    fn is_on(&self, pass: &Pass) -> bool {
+    pub(super) fn is_on(&self, pass: &Pass) -> bool {
         !self.terms.is_empty() && self.terms.iter().all(|term| term.locate(self.series_type, pass).is_some())
+    }
+
+    pub(super) fn is_histogram(&self) -> bool {
+        self.series_type == SeriesType::Histogram
     }
 
     /// The terms joined. They share one type: the alias has one, or a single term.
     fn sample(&self, signed: bool, pass: &mut Pass) -> Option<Sample> {
         let first = self.terms.first()?;
-        if self.series_type == SeriesType::Histogram {
+        if self.is_histogram() {
             return pass.histogram(first.exact.slot, first.sum?, self.scale).map(Sample::Histogram);
         }
         let counter = first.locate(self.series_type, pass)?.counter;
@@ -212,7 +217,7 @@ impl TermPlan {
     }
 
     /// The term on the page.
-    fn locate<'a>(&self, series_type: SeriesType, pass: &'a Pass) -> Option<Located<'a>> {
+    pub(super) fn locate<'a>(&self, series_type: SeriesType, pass: &'a Pass) -> Option<Located<'a>> {
         let at = |spelling: Spelling, counter: bool| {
             let found = pass.found(spelling.slot)?;
             Some(Located { found, aggregation: self.aggregation, counter })

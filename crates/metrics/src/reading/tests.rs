@@ -384,10 +384,70 @@ fn a_metric_renamed_during_a_run_is_read_on() {
 fn a_page_without_the_metric_says_what_it_has() {
     let check = |name: &str, page: &str, expected: &str| {
         let wanted = Wanted::new(&[Catalogue::builtin().resolve(name).unwrap()]);
-        assert_eq!(wanted.missing(page.as_bytes(), 0).unwrap(), expected);
+        assert_eq!(wanted.missing(page.as_bytes(), Format::Text, 0).unwrap(), expected);
     };
     check("my_queue", "", "the page has no my_queue, and no sample at all");
     check("my_queue", "up 1\nmy_queues 2\n", "the page has no my_queue; nearest are my_queues, up");
-    check("my_queue", "my_queue NaN\n", "my_queue is there, but not as one number of 0 or more");
-    check("my_queue_total", "my_queue -1\n", "my_queue_total is there, but not as one number of 0 or more");
+    check("my_queue", "my_queue NaN\n", "my_queue is NaN");
+    check("my_queue", "my_queue +Inf\n", "my_queue is infinite");
+    check("my_queue", "my_queue 1\nmy_queue 2\n", "my_queue comes twice, with different values");
+    check("my_queue{a=\"b\"}", "my_queue{a=\"c\"} 1\n", "no series of my_queue matches {a=\"b\"}");
+    check(
+        "my_queue",
+        "# TYPE my_queue summary\nmy_queue{quantile=\"0.5\"} 1\n",
+        "my_queue is there, but not as one number",
+    );
+    check(
+        "my_queue_total",
+        "my_queue -1\n",
+        "the page has no my_queue_total; it has my_queue, which is not declared a counter",
+    );
+    check("running", "vllm:num_requests_running -1\n", "vllm:num_requests_running is -1, below 0");
+    check(
+        "inflight",
+        "vllm:num_requests_running 1\n",
+        "the page has vllm:num_requests_running, but no vllm:num_requests_waiting",
+    );
+    check(
+        "kv_tokens",
+        "vllm:kv_cache_usage_perc 0.5\nvllm:cache_config_info{num_gpu_blocks=\"None\",block_size=\"16\"} 1\n",
+        "vllm:cache_config_info is NaN",
+    );
+    let bucket = |bounds: &str| format!("vllm:time_to_first_token_seconds_bucket{{{bounds}}} 1\n");
+    let ttft = "vllm:time_to_first_token_seconds";
+    check("ttft", &bucket(""), &format!("{ttft} has a bucket without a number in le"));
+    check(
+        "ttft",
+        &bucket("le=\"1\""),
+        &format!("{ttft} is no whole histogram: it needs buckets up to le=\"+Inf\""),
+    );
+    check(
+        "ttft",
+        &format!("{ttft} 3\n"),
+        &format!("{ttft} is there, but it is no histogram: it has no buckets"),
+    );
+}
+
+#[test]
+fn a_page_with_the_metric_misses_nothing() {
+    let wanted = Wanted::new(&[Catalogue::builtin().resolve("running").unwrap()]);
+    assert_eq!(wanted.missing(b"vllm:num_requests_running 1\n", Format::Text, 0), None);
+    assert_eq!(wanted.missing(b"vllm:num_requests_running", Format::Text, 0), None);
+    assert_eq!(wanted.missing(b"", Format::Text, 7), None);
+}
+
+#[test]
+fn an_engine_is_preferred() {
+    let metrics = [Catalogue::builtin().resolve("running").unwrap()];
+    let alias = |wanted: &Wanted, page: &str| {
+        let mut readings = Readings::default();
+        wanted.read(page.as_bytes(), Format::Text, &mut readings).unwrap();
+        let names = wanted.sample_names_for(&readings).len();
+        readings[0].as_ref().map(|reading| (metrics[0].aliases[reading.alias].engine.as_str(), names))
+    };
+    let (vllm, tgi) = ("vllm:num_requests_running 1\n", "tgi_batch_current_size 2\n");
+    let of_tgi = Wanted::preferring(&metrics, "tgi");
+    assert_eq!(alias(&of_tgi, &format!("{vllm}{tgi}")), Some(("tgi", 1)));
+    assert_eq!(alias(&of_tgi, vllm), Some(("vllm", 2)));
+    assert_eq!(alias(&Wanted::new(&metrics), &format!("{vllm}{tgi}")), Some(("vllm", 1)));
 }

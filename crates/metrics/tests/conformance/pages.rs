@@ -81,16 +81,17 @@ fn check_page(folder: &Path, page: &Page<'_>) -> Result<usize, String> {
         if alone[0] != *reading {
             return Err(format!("{} alone is {:?}, with others {reading:?}", line[0], alone[0]));
         }
-        let why = catalogue.why_missing(metric, page.engine);
-        if (line[1] == "lacks")
-            && !(why.contains("does not expose it") || why.contains("has no usable value"))
-        {
-            return Err(why);
+        let why = catalogue
+            .why_lacking(metric, page.engine)
+            .or_else(|| Wanted::new(std::slice::from_ref(metric)).missing(&bytes, format, 0));
+        if reading.is_none() != why.is_some() {
+            return Err(format!("{} {} is {reading:?}, and missing because {why:?}", line[0], line[1]));
         }
     }
     let detected = catalogue
-        .detect(|_| None, (&bytes, format), &metrics, &readings)
-        .ok_or_else(|| "no engine is told".to_owned())?;
+        .detect(|_| None, (&bytes, format))
+        .ok_or_else(|| "no engine is told".to_owned())?
+        .reading(&metrics, &readings);
     let found = (detected.engine.as_str(), detected.generation.as_deref());
     if found != (page.engine, page.generation) {
         return Err(format!("{found:?} is told"));

@@ -182,8 +182,8 @@ fn readings(data: &[u8]) {
                 }
             }
             if data.len() < 512 {
-                _ = WANTED.missing(&page, 0);
-                _ = Catalogue::builtin().detect(|_| None, (&page, format), &METRICS, &buffers);
+                _ = WANTED.missing(&page, format, 0);
+                _ = Catalogue::builtin().detect(|_| None, (&page, format));
             }
         }
     }

@@ -9,7 +9,10 @@ struct Pod {
 
 impl Pod {
     fn new(label: Option<(&'static str, &'static str)>) -> Self {
-        let catalogue = Catalogue::builtin();
+        Self::with(Catalogue::builtin(), label)
+    }
+
+    fn with(catalogue: &Arc<Catalogue>, label: Option<(&'static str, &'static str)>) -> Self {
         let metrics = ["running", "kv_util"].map(|name| catalogue.resolve(name).unwrap());
         let vocabulary = Arc::new(Vocabulary::new(Arc::clone(catalogue), metrics.into(), 2));
         let wanted = vocabulary.wanted();
@@ -98,6 +101,32 @@ fn the_label_counts_and_a_wrong_one_loses_no_reading() {
     let mut pod = Pod::new(Some(("model.aibrix.ai/engine", "sglang")));
     pod.check(V1, Some("sglang ?: vllm:num_requests_running, vllm:kv_cache_usage_perc"), 2);
     pod.check(V1, None, 2);
+}
+
+/// A page with the names of two engines: those of the one that is told are read, of the other only what it lacks.
+#[test]
+fn of_two_engines_on_a_page_the_one_that_is_told_is_read() {
+    let both = format!("{SGLANG}vllm:num_requests_running 1\n");
+    let of_vllm = "vllm ?: vllm:num_requests_running, sglang:token_usage";
+    let mut pod = Pod::new(None);
+    pod.check(&both, Some(of_vllm), 2);
+    pod.check(&both, None, 2);
+    assert_eq!(pod.readings[0].as_ref().unwrap().sample, windlass_metrics::Sample::Gauge(1.0));
+    let mut pod = Pod::new(Some(("model.aibrix.ai/engine", "sglang")));
+    pod.check(&both, Some(OF_SGLANG), 2);
+    assert_eq!(pod.readings[0].as_ref().unwrap().sample, windlass_metrics::Sample::Gauge(3.0));
+}
+
+#[test]
+fn an_engine_that_wraps_another_is_told_by_its_own_names() {
+    let file = "engine = [{ name = 'ours', title = 'Ours', prefixes = ['ours_'] }]\n\
+                [[metric]]\nname = 'running'\nalias = [{ engine = 'ours', type = 'gauge', add = ['ours_jobs'] }]\n";
+    let catalogue = Arc::new(Catalogue::builtin().extended(file).unwrap());
+    let page = format!("{V1}ours_jobs 7\n");
+    let mut pod = Pod::with(&catalogue, None);
+    pod.check(&page, Some("ours ?: ours_jobs, vllm:kv_cache_usage_perc"), 2);
+    let mut pod = Pod::with(&catalogue, Some(("llm-d.ai/engine-type", "vllm")));
+    pod.check(&page, Some(OF_V1), 2);
 }
 
 #[test]

@@ -165,7 +165,10 @@ impl Run {
     fn over_the_run(&self, at: usize, (first, last): (&Page, &Page), truth: &Truth) -> anyhow::Result<Cell> {
         let metric = &self.metrics[at];
         let (Some(then), Some(now)) = (&first.readings[at], &last.readings[at]) else {
-            return Ok(Cell::Missing(Catalogue::builtin().why_missing(metric, &self.detected(last))));
+            let lacking = Catalogue::builtin().why_lacking(metric, &self.detected(last));
+            let missing = || self.wanted.missing(&last.body, Format::Text, at);
+            let why = lacking.or_else(missing).unwrap_or_else(|| "is not on the page at first".to_owned());
+            return Ok(Cell::Missing(format!("{}: {why}", metric.name)));
         };
         let known = truth.of(self.compared_with(at));
         let known = known.with_context(|| format!("no truth about {}", metric.name))?;
@@ -188,8 +191,7 @@ impl Run {
     }
 
     fn detected(&self, page: &Page) -> String {
-        let found =
-            Catalogue::builtin().detect(|_| None, (&page.body, Format::Text), &self.metrics, &page.readings);
+        let found = Catalogue::builtin().detect(|_| None, (&page.body, Format::Text));
         found.map_or_else(|| "nothing".to_owned(), |found| found.engine)
     }
 }

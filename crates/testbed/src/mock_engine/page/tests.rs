@@ -155,8 +155,7 @@ fn every_page_has_the_names_of_its_engine() {
             .map(|(name, _)| *name)
             .collect();
         assert_eq!(missing, lacks, "{kind:?}");
-        let detected =
-            catalogue.detect(|_| None, (page.as_bytes(), Format::Text), &metrics, &readings).unwrap();
+        let detected = catalogue.detect(|_| None, (page.as_bytes(), Format::Text)).unwrap();
         assert_eq!(
             (detected.engine.as_str(), detected.generation.as_deref()),
             (engine, generation),
