@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use windlass_metrics::Metric;
+use windlass_metrics::{Catalogue, Metric};
 use windlass_scaling::Pace;
 
 use crate::podautoscaler::SecretKey;
@@ -206,7 +206,7 @@ pub enum PortRule {
 pub enum PathRule {
     /// The same for every pod; begins with a slash.
     Fixed(String),
-    /// The pod's annotation `prometheus.io/path`, else `/metrics`.
+    /// The pod's annotation `prometheus.io/path`, else where the engine that its labels name has its page, else `/metrics`.
     Discover,
 }
 
@@ -225,14 +225,20 @@ impl PortRule {
 
 impl PathRule {
     /// The path of this pod's page; begins with a slash.
-    pub fn of(&self, pod: &Pod) -> String {
+    pub fn of(&self, pod: &Pod, catalogue: &Catalogue) -> String {
         match self {
             Self::Fixed(path) => path.clone(),
             Self::Discover => annotation(pod, "prometheus.io/path")
                 .filter(|path| !path.is_empty() && path.bytes().all(|byte| byte.is_ascii_graphic()))
-                .map_or_else(|| DEFAULT_PATH.to_owned(), rooted),
+                .map_or_else(|| path_by_label(pod, catalogue), rooted),
         }
     }
+}
+
+fn path_by_label(pod: &Pod, catalogue: &Catalogue) -> String {
+    let labels = pod.metadata.labels.as_ref();
+    let engine = catalogue.engine_by_label(|key| labels?.get(key).map(String::as_str));
+    engine.map_or_else(|| DEFAULT_PATH.to_owned(), |(engine, _)| engine.path.clone())
 }
 
 fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
@@ -270,9 +276,11 @@ mod tests {
     fn a_pod_says_where_its_page_is() {
         let check = |pod: &str, port: u16, path: &str| {
             let pod: Pod = serde_saphyr::from_str(pod).unwrap();
-            assert_eq!((PortRule::Discover.of(&pod), PathRule::Discover.of(&pod).as_str()), (port, path));
+            let catalogue = Catalogue::builtin();
+            let found = (PortRule::Discover.of(&pod), PathRule::Discover.of(&pod, catalogue));
+            assert_eq!((found.0, found.1.as_str()), (port, path));
             assert_eq!(PortRule::Fixed(9).of(&pod), 9);
-            assert_eq!(PathRule::Fixed("/x".to_owned()).of(&pod), "/x");
+            assert_eq!(PathRule::Fixed("/x".to_owned()).of(&pod, catalogue), "/x");
         };
         let containers =
             |ports: &str| format!("spec: {{containers: [{{name: a, ports: [{ports}]}}, {{name: b}}]}}");
@@ -283,6 +291,10 @@ mod tests {
             )
         };
         check("{}", 8000, "/metrics");
+        let label = |engine: &str| format!("metadata: {{labels: {{model.aibrix.ai/engine: {engine}}}}}");
+        check(&label("trtllm"), 8000, "/prometheus/metrics");
+        check(&label("vllm"), 8000, "/metrics");
+        check(&label("unheard-of"), 8000, "/metrics");
         check(&containers(""), 8000, "/metrics");
         check(&containers("{containerPort: 8080}"), 8080, "/metrics");
         check(&containers("{containerPort: 8080}, {containerPort: 9090}"), 8000, "/metrics");

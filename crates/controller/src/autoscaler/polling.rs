@@ -46,6 +46,7 @@ struct Page {
 /// The pages of one target, and who reads them.
 pub(super) struct Polling {
     pages: Vec<Page>,
+    catalogue: Arc<Catalogue>,
     /// Raised when the pages change: a poll of before is of no use.
     version: u32,
     readers: Readers,
@@ -58,6 +59,7 @@ impl Polling {
     pub(super) fn new(sources: &[Source], catalogue: &Arc<Catalogue>, schedule: Schedule) -> Self {
         Self {
             pages: pages(sources, catalogue),
+            catalogue: Arc::clone(catalogue),
             version: 0,
             readers: Readers::default(),
             keepers: None,
@@ -69,6 +71,7 @@ impl Polling {
     pub(super) fn read_from(&mut self, sources: &[Source], catalogue: &Arc<Catalogue>) {
         self.stop();
         self.pages = pages(sources, catalogue);
+        self.catalogue = Arc::clone(catalogue);
         self.version += 1;
     }
 
@@ -106,7 +109,7 @@ impl Polling {
                 let pod = member.entry.pod();
                 let endpoint = Endpoint {
                     host: Host::Address((address, page.port.of(&pod)).into()),
-                    path: page.path.of(&pod),
+                    path: page.path.of(&pod, &self.catalogue),
                     access: page.access.clone(),
                 };
                 let (key, sink) = (key.clone(), Arc::clone(sink));
