@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_metrics::catalogue::SeriesType;
+use windlass_metrics::suggest::sample_names;
 use windlass_metrics::{
-    Catalogue, Detected, Format, Meter, Metric, PageError, Reading, Readings, Sample, Statistic, Wanted,
+    Catalogue, Detected, Format, Histogram, Meter, Metric, PageError, Reading, Readings, Sample, Statistic,
+    Wanted,
 };
 
 use crate::client::{Answer, Client, PAGES, Request};
@@ -63,10 +65,8 @@ pub struct Row {
     pub unit: String,
     /// What it is at present.
     pub value: Value,
-    /// Where it was read.
-    pub series: Option<String>,
-    /// In what way that is a stand-in.
-    pub derived: Option<String>,
+    /// Where it was read, and what was done with it.
+    pub read_from: Option<String>,
 }
 
 /// What a metric is at present.
@@ -97,10 +97,11 @@ pub fn survey_page(
     name: &str,
 ) -> Result<Survey, PageError> {
     let mut readings = Readings::default();
-    Wanted::new(question.metrics).read(page, format, &mut readings)?;
+    let detected = question.detect((page, format));
+    question.wanted(detected.as_ref()).read(page, format, &mut readings)?;
     let value = |metric: &Metric, reading: &Reading| alone(metric, reading);
     let costs = vec![Cost { what: name.to_owned(), bytes: page.len(), took: None }];
-    Ok(question.answer((page, format), &readings, costs, value))
+    Ok(question.answer((page, format), detected, &readings, costs, value))
 }
 
 /// Reads a page twice, `apart` from each other, and once by the names that were needed.
@@ -110,24 +111,18 @@ pub async fn survey_endpoint(
     apart: Duration,
 ) -> Result<Survey, ScrapeError> {
     let mut client = Client::default();
-    let wanted = Wanted::new(question.metrics);
     let (mut before, mut readings) = (Readings::default(), Readings::default());
     let first = take(&mut client, endpoint, "").await?;
+    let detected = question.detect((&first.bytes, first.format));
+    let wanted = question.wanted(detected.as_ref());
     wanted.read(&first.bytes, first.format, &mut before)?;
     tokio::time::sleep(apart).await;
     let second = take(&mut client, endpoint, "").await?;
     wanted.read(&second.bytes, second.format, &mut readings)?;
-    let page = Cost {
-        what: format!(
-            "{}://{}{}",
-            if endpoint.access.is_some() { "https" } else { "http" },
-            endpoint.host,
-            endpoint.path
-        ),
-        bytes: second.bytes.len(),
-        took: Some(second.took),
-    };
-    let by_name = by_name(&mut client, endpoint, question, &second, &readings).await;
+    let scheme = if endpoint.access.is_some() { "https" } else { "http" };
+    let what = format!("{scheme}://{}{}", endpoint.host, endpoint.path);
+    let page = Cost { what, bytes: second.bytes.len(), took: Some(second.took) };
+    let by_name = by_name(&mut client, endpoint, &wanted, &readings).await;
     let elapsed = second.received - first.received;
     let value = |metric: &Metric, reading: &Reading| {
         let index = question.metrics.iter().position(|known| std::ptr::eq(known, metric));
@@ -135,7 +130,7 @@ pub async fn survey_endpoint(
         before.map_or_else(|| alone(metric, reading), |before| between(metric, before, reading, elapsed))
     };
     let costs = std::iter::once(page).chain(by_name).collect();
-    Ok(question.answer((&second.bytes, second.format), &readings, costs, value))
+    Ok(question.answer((&second.bytes, second.format), detected, &readings, costs, value))
 }
 
 async fn take(client: &mut Client, endpoint: &Endpoint, query: &str) -> Result<Taken, ScrapeError> {
@@ -147,23 +142,14 @@ async fn take(client: &mut Client, endpoint: &Endpoint, query: &str) -> Result<T
     Ok(Taken { bytes: bytes.to_vec(), format, received: Instant::now(), took: asked.elapsed() })
 }
 
-/// What asking by name costs, as the controller does it once it knows the engine, and whether it brings the same.
+/// What asking by name for all that was found costs, and whether it brings the same.
 async fn by_name(
     client: &mut Client,
     endpoint: &Endpoint,
-    question: Question<'_>,
-    page: &Taken,
+    wanted: &Wanted,
     readings: &[Option<Reading>],
 ) -> Option<Cost> {
-    let found = question.metrics.iter().zip(readings).filter(|(_, reading)| reading.is_some());
-    let (metrics, readings): (Vec<Metric>, Vec<Option<Reading>>) =
-        found.map(|(metric, reading)| (metric.clone(), reading.clone())).unzip();
-    let detected = question.detect((&page.bytes, page.format), readings.as_slice());
-    let wanted = match &detected {
-        Some(detected) => Wanted::for_engine(&metrics, &detected.engine),
-        None => Wanted::new(&metrics),
-    };
-    let names = wanted.sample_names_for(&readings);
+    let names = wanted.sample_names_found(readings);
     if names.is_empty() {
         return None;
     }
@@ -176,7 +162,12 @@ async fn by_name(
             let read = wanted.read(&taken.bytes, taken.format, &mut again).is_ok();
             let alias = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.alias);
             let same = read && again.iter().map(alias).eq(readings.iter().map(alias));
-            let verdict = if same { "brings the same" } else { "brings less and is not used" };
+            let more = sample_names(&taken.bytes).iter().any(|name| !names.contains(name));
+            let verdict = match (same, more) {
+                (true, true) => "is not understood: the whole page comes",
+                (true, false) => "brings the same",
+                (false, _) => "brings less and is not used",
+            };
             Cost { what: format!("{what} {verdict}"), bytes: taken.bytes.len(), took: Some(taken.took) }
         }
         Err(error) => Cost { what: format!("{what} is not answered ({error})"), bytes: 0, took: None },
@@ -184,22 +175,30 @@ async fn by_name(
 }
 
 impl Question<'_> {
-    fn detect(self, page: (&[u8], Format), readings: &[Option<Reading>]) -> Option<Detected> {
+    fn detect(self, page: (&[u8], Format)) -> Option<Detected> {
         let label = |key: &str| {
             let found = self.labels.iter().find(|(known, _)| known == key);
             found.map(|(_, value)| value.as_str())
         };
-        self.catalogue.detect(label, page, self.metrics, readings)
+        self.catalogue.detect(label, page)
+    }
+
+    fn wanted(self, detected: Option<&Detected>) -> Wanted {
+        match detected {
+            Some(detected) => Wanted::preferring(self.metrics, &detected.engine),
+            None => Wanted::new(self.metrics),
+        }
     }
 
     fn answer(
         self,
         page: (&[u8], Format),
+        detected: Option<Detected>,
         readings: &[Option<Reading>],
         costs: Vec<Cost>,
         value: impl Fn(&Metric, &Reading) -> Value,
     ) -> Survey {
-        let detected = self.detect(page, readings);
+        let detected = detected.map(|detected| detected.reading(self.metrics, readings));
         let engine = detected.as_ref().and_then(|detected| self.catalogue.engine(&detected.engine));
         let rows = self.metrics.iter().zip(readings).map(|(metric, reading)| {
             let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
@@ -207,11 +206,10 @@ impl Question<'_> {
                 metric: metric.name.clone(),
                 unit: metric.unit.clone(),
                 value: reading.as_ref().map_or_else(
-                    || Value::Missing(self.why_missing(metric, detected.as_ref(), page.0)),
+                    || Value::Missing(self.why_missing(metric, detected.as_ref(), page)),
                     |reading| value(metric, reading),
                 ),
-                series: alias.map(ToString::to_string),
-                derived: alias.and_then(|alias| alias.derived.clone()),
+                read_from: alias.map(|alias| metric.expression(alias)),
             }
         });
         Survey {
@@ -223,13 +221,15 @@ impl Question<'_> {
         }
     }
 
-    fn why_missing(self, metric: &Metric, detected: Option<&Detected>, page: &[u8]) -> String {
-        let prefix = format!("{}: ", metric.name);
-        let of_engine = detected.map(|detected| self.catalogue.why_missing(metric, &detected.engine));
-        let why = of_engine
-            .or_else(|| Wanted::new(std::slice::from_ref(metric)).missing(page, 0))
-            .unwrap_or_default();
-        why.strip_prefix(&prefix).map_or(why.clone(), str::to_owned)
+    fn why_missing(
+        self,
+        metric: &Metric,
+        detected: Option<&Detected>,
+        (page, format): (&[u8], Format),
+    ) -> String {
+        let of_engine = detected.and_then(|detected| self.catalogue.why_lacking(metric, &detected.engine));
+        let alone = Question { metrics: std::slice::from_ref(metric), ..self };
+        of_engine.or_else(|| alone.wanted(detected).missing(page, format, 0)).unwrap_or_default()
     }
 }
 
@@ -238,11 +238,15 @@ fn alone(metric: &Metric, reading: &Reading) -> Value {
     match &reading.sample {
         Sample::Gauge(value) => Value::Number(*value, String::new()),
         Sample::Counter(count) => {
-            Value::Unknown(format!("a rate, known from two pages; {} so far", table::shown(*count)))
+            let scale = metric.aliases.get(reading.alias).map_or(1.0, |alias| alias.scale);
+            let counted = table::shown(count / scale);
+            Value::Unknown(format!("a rate, known from two pages; {counted} counted so far"))
         }
         Sample::Ratio { .. } => Value::Unknown("a ratio of rates, known from two pages".to_owned()),
         Sample::Histogram(histogram) => match histogram.statistic(metric.statistic) {
-            Some(value) => Value::Number(value, format!("{} since it started", named(metric.statistic))),
+            Some(value) => {
+                Value::Number(value, format!("{} since it started", statistic_of(metric, histogram)))
+            }
             None => Value::Unknown("nothing was observed yet".to_owned()),
         },
     }
@@ -251,11 +255,10 @@ fn alone(metric: &Metric, reading: &Reading) -> Value {
 /// What two readings say, so much time apart.
 fn between(metric: &Metric, before: &Reading, reading: &Reading, elapsed: Duration) -> Value {
     if let (Sample::Histogram(earlier), Sample::Histogram(later)) = (&before.sample, &reading.sample) {
-        let observed = later.since(earlier).ok().flatten().and_then(|seen| seen.statistic(metric.statistic));
-        return match (observed, alone(metric, reading)) {
-            (Some(value), _) => Value::Number(value, named(metric.statistic)),
-            (None, since_start) => since_start,
-        };
+        let seen = later.since(earlier).ok().flatten();
+        let observed =
+            seen.and_then(|seen| Some((seen.statistic(metric.statistic)?, statistic_of(metric, &seen))));
+        return observed.map_or_else(|| alone(metric, reading), |(value, what)| Value::Number(value, what));
     }
     let mut meter = Meter::default();
     meter.push(before, Duration::ZERO);
@@ -265,6 +268,15 @@ fn between(metric: &Metric, before: &Reading, reading: &Reading, elapsed: Durati
         Some(value) => Value::Number(value, "rate".to_owned()),
         None => Value::Unknown("nothing was counted between the two pages".to_owned()),
     }
+}
+
+/// What a number of a histogram is; a quantile is at most the last finite bound, however long what was observed took.
+fn statistic_of(metric: &Metric, histogram: &Histogram) -> String {
+    let beyond = match metric.statistic {
+        Statistic::Quantile(q) if histogram.is_beyond_bounds(q) => " or more, the last bucket's bound",
+        _ => "",
+    };
+    format!("{}{beyond}", named(metric.statistic))
 }
 
 fn named(statistic: Statistic) -> String {
@@ -290,9 +302,8 @@ pub fn meaning(metric: &Metric, engine: Option<&str>) -> String {
     let mut lines = vec![format!("{}: {what}; {kind}{unit}{statistic}", metric.name)];
     let of_engine = |name: &str| name.is_empty() || engine.is_none_or(|engine| name == engine);
     lines.extend(metric.aliases.iter().filter(|alias| of_engine(&alias.engine)).map(|alias| {
-        let derived = alias.derived.as_ref().map(|how| format!(" (derived: {how})")).unwrap_or_default();
         let engine = if alias.engine.is_empty() { "any" } else { &alias.engine };
-        format!("  {engine:<14} {alias}{derived}")
+        format!("  {engine:<14} {}", metric.expression(alias))
     }));
     lines.push(String::new());
     lines.join("\n")

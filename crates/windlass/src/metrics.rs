@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use windlass_api::image;
@@ -14,6 +14,9 @@ use windlass_api::{PathRule, PortRule};
 use windlass_metrics::{Catalogue, Format, Metric};
 use windlass_scrape::survey::{Question, Survey, meaning, survey_endpoint, survey_page};
 use windlass_scrape::{Access, Credentials, Endpoint, Host, TlsOptions};
+
+/// How what gzip packed begins (RFC 1952).
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -74,6 +77,54 @@ fn printed(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What is looked at.
+enum Subject<'a> {
+    /// A file with a page, or standard input.
+    Page(&'a str),
+    Url(&'a str),
+    Pod(&'a str),
+}
+
+impl<'a> Subject<'a> {
+    /// What exists as a file is one; what else can be a pod's name is a pod.
+    fn of(text: &'a str) -> anyhow::Result<Self> {
+        let path = Path::new(text);
+        let is_name = |part: &str| {
+            let of_name = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+            part.bytes().all(of_name) && part.starts_with(|first: char| first.is_ascii_alphanumeric())
+        };
+        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+        Ok(if text == "-" || path.exists() && !path.is_dir() {
+            Self::Page(text)
+        } else if text.contains("://") {
+            Self::Url(text)
+        } else if is_name(namespace) && is_name(name) {
+            Self::Pod(text)
+        } else if path.is_dir() {
+            bail!("{text} is a directory; name a file in it")
+        } else if text.contains(':') {
+            bail!("{text} is no file; if it is a URL, begin it with http:// or https://")
+        } else {
+            bail!("there is no file {text}, and no pod can have such a name")
+        })
+    }
+}
+
+impl Arguments {
+    /// The options that say where a pod's page is say nothing of what is no pod.
+    fn only_for_pods(&self, what: &str) -> anyhow::Result<()> {
+        let given = [
+            ("--namespace", self.namespace.is_some()),
+            ("--port", self.port.is_some()),
+            ("--path", self.path.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => bail!("{option} is for pods, and this is {what}; leave it out"),
+            None => Ok(()),
+        }
+    }
+}
+
 async fn survey(
     arguments: &Arguments,
     subject: &str,
@@ -82,37 +133,53 @@ async fn survey(
 ) -> anyhow::Result<Survey> {
     let question = Question { catalogue, metrics, labels: &[], version: None };
     let apart = Duration::from_secs(arguments.seconds);
-    let path = Path::new(subject);
-    if subject == "-" || path.exists() && !path.is_dir() {
-        let mut page = Vec::new();
-        match subject {
-            "-" => std::io::stdin().read_to_end(&mut page).map(drop),
-            path => std::fs::read(path).map(|text| page = text),
+    let pod_name = match Subject::of(subject)? {
+        Subject::Page(file) => {
+            arguments.only_for_pods("a page that was saved")?;
+            return of_page(question, file, &saved(file)?);
         }
-        .with_context(|| format!("{subject} cannot be read"))?;
-        // What `# EOF` ends is OpenMetrics; a file has no content type.
-        let format =
-            if page.trim_ascii_end().ends_with(b"\n# EOF") { Format::OpenMetrics } else { Format::Text };
-        return survey_page(question, &page, format, subject)
-            .with_context(|| format!("{subject} is not a metrics page"));
-    }
-    if subject.contains("://") {
-        let endpoint = endpoint_of(subject)?;
-        return survey_endpoint(question, &endpoint, apart).await.with_context(|| subject.to_owned());
-    }
-    let pod = pod(subject, arguments.namespace.as_deref()).await?;
+        Subject::Url(url) => {
+            arguments.only_for_pods("a URL, which says that itself")?;
+            let survey = survey_endpoint(question, &endpoint_of(url)?, apart).await;
+            return survey.map_err(|error| anyhow!("{url}: {error}"));
+        }
+        Subject::Pod(name) => name,
+    };
+    let pod = pod(pod_name, arguments.namespace.as_deref()).await?;
     let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).unwrap_or_default();
     let Ok(address) = address.parse::<std::net::IpAddr>() else {
-        bail!("pod {subject} has no address yet; wait until it runs");
+        bail!("pod {pod_name} has no address yet; wait until it runs");
     };
     let port = arguments.port.map_or(PortRule::Discover, PortRule::Fixed).of(&pod);
-    let path = arguments.path.clone().unwrap_or_else(|| PathRule::Discover.of(&pod));
+    let path = arguments.path.clone().unwrap_or_else(|| PathRule::Discover.of(&pod, catalogue));
     let endpoint = Endpoint::http((address, port).into(), &path);
     let labels: Vec<(String, String)> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     let version = image::version_of(&pod, port);
     let question = Question { labels: &labels, version: version.as_deref(), ..question };
     let survey = survey_endpoint(question, &endpoint, apart).await;
-    survey.with_context(|| format!("pod {subject}, http://{}{}", endpoint.host, endpoint.path))
+    survey.map_err(|error| anyhow!("pod {pod_name}, http://{}{}: {error}", endpoint.host, endpoint.path))
+}
+
+fn saved(file: &str) -> anyhow::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let read = match file {
+        "-" => std::io::stdin().read_to_end(&mut page).map(drop),
+        path => std::fs::read(path).map(|text| page = text),
+    };
+    read.with_context(|| format!("{file} cannot be read"))?;
+    Ok(page)
+}
+
+fn of_page(question: Question<'_>, file: &str, page: &[u8]) -> anyhow::Result<Survey> {
+    if page.trim_ascii().is_empty() {
+        bail!("{file} is empty, so it is no metrics page");
+    }
+    if page.starts_with(GZIP) {
+        bail!("{file} is packed by gzip; unpack it first");
+    }
+    // What `# EOF` ends is OpenMetrics; a file has no content type.
+    let format = if page.trim_ascii_end().ends_with(b"\n# EOF") { Format::OpenMetrics } else { Format::Text };
+    survey_page(question, page, format, file).map_err(|error| anyhow!("{file}: {error}"))
 }
 
 /// `http` and `https`; certificates are those the system trusts.
@@ -137,8 +204,9 @@ fn endpoint_of(url: &str) -> anyhow::Result<Endpoint> {
 }
 
 async fn pod(subject: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
-    let config = kube::Config::infer().await.with_context(|| {
-        format!("{subject} is no file, and there is no cluster: set KUBECONFIG or give a URL")
+    let config = kube::Config::infer().await.map_err(|error| {
+        let why = std::env::var_os("KUBECONFIG").map(|_| format!(" ({error})")).unwrap_or_default();
+        anyhow!("{subject} is no file, and there is no cluster to look for a pod in: set KUBECONFIG, or give a URL{why}")
     })?;
     let (within, name) = match subject.split_once('/') {
         Some((own, _)) if namespace.is_some_and(|namespace| namespace != own) => {
@@ -154,4 +222,55 @@ async fn pod(subject: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
     found.with_context(|| {
         format!("there is neither a file {subject} nor a pod {name} in namespace {within}; -n names another namespace")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask() -> Question<'static> {
+        let catalogue = Catalogue::builtin();
+        Question { catalogue, metrics: catalogue.metrics(), labels: &[], version: None }
+    }
+
+    #[test]
+    fn what_is_no_page_is_one_sentence() {
+        let check = |page: &[u8], sentence: &str| {
+            let error = of_page(ask(), "p", page).unwrap_err();
+            assert_eq!(format!("{error:#}"), sentence);
+        };
+        check(b"\n", "p is empty, so it is no metrics page");
+        check(b"\x1f\x8b\x08", "p is packed by gzip; unpack it first");
+        check(
+            b"<html>\n",
+            "p: not a valid metrics page: line 1: expected a metric name or a comment (near \"<html>\\n\")",
+        );
+        let error = saved("/no/such/file").unwrap_err();
+        assert_eq!(error.to_string(), "/no/such/file cannot be read");
+    }
+
+    #[test]
+    fn what_is_looked_at() {
+        let check = |text: &str, expect: &str| {
+            let found = match Subject::of(text) {
+                Ok(Subject::Page(page)) => format!("page {page}"),
+                Ok(Subject::Url(url)) => format!("url {url}"),
+                Ok(Subject::Pod(pod)) => format!("pod {pod}"),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(found, expect);
+        };
+        check("-", "page -");
+        check("Cargo.toml", "page Cargo.toml");
+        check("http://a:1/x", "url http://a:1/x");
+        check("engine-0", "pod engine-0");
+        check("prod/engine-0", "pod prod/engine-0");
+        check("src", "pod src");
+        check("./src", "./src is a directory; name a file in it");
+        check(
+            "a:8000/metrics",
+            "a:8000/metrics is no file; if it is a URL, begin it with http:// or https://",
+        );
+        check("./No_such", "there is no file ./No_such, and no pod can have such a name");
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use windlass_metrics::catalogue::DetectedBy;
 
 use super::{Cost, Row, Survey, Value};
+use crate::PAGE_LIMIT;
 
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,10 +28,14 @@ impl fmt::Display for Survey {
         }
         for Cost { what, bytes, took } in &self.costs {
             write!(f, "page     {what}: {bytes} bytes")?;
-            match took {
-                Some(took) => writeln!(f, " in {:.1} ms", took.as_secs_f64() * 1000.0)?,
-                None => writeln!(f)?,
+            if let Some(took) = took {
+                write!(f, " in {:.1} ms", took.as_secs_f64() * 1000.0)?;
             }
+            // Only a file can be: of a server it is no page.
+            if *bytes > PAGE_LIMIT {
+                write!(f, "; the controller reads no page over {} MiB", PAGE_LIMIT >> 20)?;
+            }
+            writeln!(f)?;
         }
         self.rows(f)?;
         let missing: Vec<_> = self.rows.iter().filter_map(Row::missing).collect();
@@ -76,8 +81,7 @@ impl Row {
                 words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
             }
         };
-        let derived = self.derived.as_ref().map(|how| format!(" (derived: {how})")).unwrap_or_default();
-        Some([self.metric.clone(), value, format!("{}{derived}", self.series.as_deref().unwrap_or_default())])
+        Some([self.metric.clone(), value, self.read_from.clone().unwrap_or_default()])
     }
 
     fn missing(&self) -> Option<(&str, &str)> {

@@ -34,6 +34,26 @@ fn a_page_in_words() {
 }
 
 #[test]
+fn what_is_read_is_told_with_what_is_done_with_it() {
+    let page = "vllm:request_success_total{finished_reason=\"stop\"} 30\nvllm:num_requests_running NaN\n\
+        vllm:time_to_first_token_seconds_bucket{le=\"1\"} 1\n\
+        vllm:time_to_first_token_seconds_bucket{le=\"+Inf\"} 4\n\
+        vllm:time_to_first_token_seconds_sum 40\ntgi_batch_current_size 3\n";
+    let metrics = metrics(&["avg_requests_per_min_pod", "ttft", "running", "waiting"]);
+    let survey = survey_page(ask(&metrics, &[]), page.as_bytes(), Format::Text, "a file").unwrap();
+    let text = survey.to_string();
+    for expect in [
+        "vllm:request_success_total × 60",
+        "a rate, known from two pages; 30 counted so far ",
+        "1 seconds p95 or more, the last bucket's bound since it started",
+        "- running: vllm:num_requests_running is NaN",
+        "- waiting: the page has no vllm:num_requests_waiting; nearest are ",
+    ] {
+        assert!(text.contains(expect), "{expect:?} is not in\n{text}");
+    }
+}
+
+#[test]
 fn two_readings_make_rates_and_windows() {
     let [requests, queue] = ["request_rate", "queue_time"].map(|name| metrics(&[name]).remove(0));
     let histogram = |fast: f64, all: f64| {
@@ -111,7 +131,7 @@ fn every_engines_page_is_told() {
             name.replace('_', "").starts_with(&engine.replace(['-', '_', '.'], "")[..3]),
             "{name} is {engine}"
         );
-        let found = survey.rows.iter().filter(|row| row.series.is_some()).count();
+        let found = survey.rows.iter().filter(|row| row.read_from.is_some()).count();
         assert!(found >= 5, "{name} has {found} of the metrics:\n{text}");
         assert!(!text.contains("- : ") && text.lines().all(|line| line.len() < 900), "{text}");
         pages += 1;
