@@ -7,6 +7,7 @@ mod figures;
 mod process;
 mod state;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,11 +22,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Shared;
 pub(crate) use process::cpu_seconds;
 
+/// The oldest connection gives way to one more than so many: who holds connections open must not keep the kubelet from
+/// asking, nor take the descriptors that pods are read with.
+const MOST_CONNECTIONS: usize = 100;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -74,6 +78,7 @@ impl Admin {
     pub(crate) async fn serve(self, shared: Arc<Shared>) {
         let site = Arc::new(Site::new(shared));
         let mut connections = JoinSet::new();
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
@@ -83,11 +88,14 @@ impl Admin {
                             let answer = site.answer(&request);
                             async move { Ok::<_, Infallible>(answer) }
                         });
-                        connections.spawn(
-                            http1::Builder::new()
-                                .timer(TokioTimer::new())
-                                .serve_connection(TokioIo::new(stream), service),
-                        );
+                        let serving = http1::Builder::new()
+                            .timer(TokioTimer::new())
+                            .serve_connection(TokioIo::new(stream), service);
+                        open.retain(|connection| !connection.is_finished());
+                        if open.len() >= MOST_CONNECTIONS && let Some(oldest) = open.pop_front() {
+                            oldest.abort();
+                        }
+                        open.push_back(connections.spawn(serving));
                     }
                     Err(error) => {
                         // Out of file descriptors, most likely.

@@ -76,6 +76,25 @@ async fn paths_and_methods() {
 }
 
 #[tokio::test]
+async fn who_holds_connections_open_keeps_nobody_out() {
+    let (address, _) = serve(World::new(), Duration::ZERO).await;
+    let mut held = Vec::new();
+    for _ in 0..MOST_CONNECTIONS {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..3 {
+        assert_eq!(ask(address, "GET", "/livez").await.0, 200);
+    }
+    // The oldest were closed for it, the newest was not.
+    assert_eq!(held[0].read(&mut [0]).await.unwrap_or(0), 0);
+    let newest = held.last_mut().unwrap();
+    newest.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    newest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_loop_that_stands_still_is_named() {
     let (address, shared) = serve(World::new(), Duration::from_mins(2)).await;
     let now = shared.clock.now();
