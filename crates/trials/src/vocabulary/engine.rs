@@ -116,7 +116,7 @@ impl Run {
             Some(gauge) => Ok(gauge),
             None => self.over_the_run(at, (&first, &last), &truth),
         });
-        Ok(Column { kind: self.kind, engine: self.detected(&last), cells: cells.collect::<Result<_, _>>()? })
+        Ok(Column { kind: self.kind, engine: engine_of(&last), cells: cells.collect::<Result<_, _>>()? })
     }
 
     async fn page(&self, client: &mut Client) -> anyhow::Result<Page> {
@@ -165,7 +165,7 @@ impl Run {
     fn over_the_run(&self, at: usize, (first, last): (&Page, &Page), truth: &Truth) -> anyhow::Result<Cell> {
         let metric = &self.metrics[at];
         let (Some(then), Some(now)) = (&first.readings[at], &last.readings[at]) else {
-            let lacking = Catalogue::builtin().why_lacking(metric, &self.detected(last));
+            let lacking = Catalogue::builtin().why_lacking(metric, &engine_of(last));
             let missing = || self.wanted.missing(&last.body, Format::Text, at);
             let why = lacking.or_else(missing).unwrap_or_else(|| "is not on the page at first".to_owned());
             return Ok(Cell::Missing(format!("{}: {why}", metric.name)));
@@ -189,11 +189,11 @@ impl Run {
         let value = value.with_context(|| format!("{} has no value", metric.name))?;
         Ok(self.cell(at, now.alias, value, (truth, truth), TOLERANCE))
     }
+}
 
-    fn detected(&self, page: &Page) -> String {
-        let found = Catalogue::builtin().detect(|_| None, (&page.body, Format::Text));
-        found.map_or_else(|| "nothing".to_owned(), |found| found.engine)
-    }
+fn engine_of(page: &Page) -> String {
+    let found = Catalogue::builtin().detect(|_| None, (&page.body, Format::Text));
+    found.map_or_else(|| "nothing".to_owned(), |found| found.engine)
 }
 
 /// The least and the greatest mean rate over a span that ended within the last span.
