@@ -99,8 +99,11 @@ impl Histogram {
 
     /// Whether the quantile `q` lies beyond the last finite bound, so that nothing more is known of it than that.
     pub fn is_beyond_bounds(&self, q: f64) -> bool {
-        let finite = self.buckets.len().checked_sub(2).map_or(0.0, |last| self.buckets[last].1);
-        self.count() > 0.0 && q * self.count() > finite
+        // A count below an earlier one is lifted to it for a quantile.
+        let greatest =
+            |buckets: &[(f64, f64)]| buckets.iter().fold(0.0, |most, (_, count)| f64::max(most, *count));
+        let finite = self.buckets.split_last().map_or(0.0, |(_, finite)| greatest(finite));
+        q * greatest(&self.buckets) > finite
     }
 
     /// The same in place: its counts are made monotonic for it.
@@ -421,6 +424,8 @@ mod tests {
             assert_eq!(histogram.is_beyond_bounds(q), beyond, "{q}");
         }
         assert_eq!(histogram.quantile(0.95), Some(2.0));
+        let falling = Histogram::new([(1.0, 10.0), (2.0, 9.0), (f64::INFINITY, 10.0)], None).unwrap();
+        assert_eq!((falling.quantile(0.95), falling.is_beyond_bounds(0.95)), (Some(0.95), false));
         assert!(!Histogram::default().is_beyond_bounds(0.5));
     }
 

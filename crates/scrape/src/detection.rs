@@ -68,10 +68,10 @@ impl Vocabulary {
         &self.metrics[..self.required.min(self.metrics.len())]
     }
 
-    /// Whether all that was read, was read from names of this engine.
-    fn is_all_of(&self, engine: &str, readings: &[Option<Reading>]) -> bool {
-        self.metrics.iter().zip(readings).all(|(metric, reading)| {
-            let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
+    /// Whether all that is on the page, is there under names of this engine.
+    fn is_all_of(&self, engine: &str, on_page: &[Option<usize>]) -> bool {
+        self.metrics.iter().zip(on_page).all(|(metric, alias)| {
+            let alias = alias.and_then(|alias| metric.aliases.get(alias));
             alias.is_none_or(|alias| alias.may_be_of(engine))
         })
     }
@@ -84,7 +84,7 @@ pub struct Detection {
     /// Those of the pod's labels that name an engine.
     labels: Vec<(&'static str, String)>,
     known: Option<Arc<Detected>>,
-    /// The alias that each metric was last read from.
+    /// The alias that each metric was last on the page under.
     aliases: Vec<Option<usize>>,
     /// What was found may not hold any longer.
     doubted: bool,
@@ -106,6 +106,16 @@ impl Detection {
         }
     }
 
+    /// Where the engine that the labels name has its page.
+    pub(crate) fn default_path(&self) -> Option<&str> {
+        let (engine, _) = self.vocabulary.catalogue.engine_by_label(|key| self.label(key))?;
+        Some(&engine.path)
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value)
+    }
+
     /// What the first page is to be read for.
     pub(crate) fn wanted(&self) -> Arc<Wanted> {
         self.vocabulary.wanted()
@@ -117,26 +127,22 @@ impl Detection {
     }
 
     /// Takes a whole page that was read for `wanted`, and may read it again: `readings` are then those of all names, the
-    /// engine's own before others. `wanted` is what the next page is to be read for. What was found, if it is not what was known before.
+    /// engine's own before others. `wanted` is what the next page is to be read for. What was found, if it is not what was
+    /// known before.
     pub(crate) fn look(
         &mut self,
         (page, format): (&[u8], Format),
         wanted: &mut Arc<Wanted>,
         readings: &mut Readings,
     ) -> Option<Arc<Detected>> {
-        let found = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.alias);
-        let moved = self.aliases.iter().zip(readings.iter()).any(|(known, reading)| {
-            let now = found(reading);
-            now.is_some() && now != *known
-        });
+        let moved =
+            self.aliases.iter().zip(readings.on_page()).any(|(known, now)| now.is_some() && now != known);
         if !(self.doubted || moved || self.misses(readings)) {
             return None;
         }
         self.doubted = false;
         let vocabulary = Arc::clone(&self.vocabulary);
-        let label =
-            |key: &str| self.labels.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
-        let detected = vocabulary.catalogue.detect(label, (page, format));
+        let detected = vocabulary.catalogue.detect(|key| self.label(key), (page, format));
         let of_engine = detected.as_ref().map(|detected| vocabulary.of_engine(&detected.engine));
         let all = of_engine.as_ref().map_or(&vocabulary.wanted, |of_engine| &of_engine.first);
         if !Arc::ptr_eq(wanted, all) && all.read(page, format, readings).is_err() {
@@ -144,16 +150,16 @@ impl Detection {
             wanted.read(page, format, readings).ok()?;
             return None;
         }
-        for (known, reading) in self.aliases.iter_mut().zip(readings.iter()) {
-            *known = found(reading).or(*known);
+        for (known, now) in self.aliases.iter_mut().zip(readings.on_page()) {
+            *known = now.or(*known);
         }
         let Some((detected, OfEngine { only, first })) = detected.zip(of_engine) else {
             self.known = None;
             *wanted = vocabulary.wanted();
             return None;
         };
-        *wanted = if vocabulary.is_all_of(&detected.engine, readings) { only } else { first };
-        let mut detected = detected.reading(vocabulary.told(), readings);
+        *wanted = if vocabulary.is_all_of(&detected.engine, readings.on_page()) { only } else { first };
+        let mut detected = detected.with_aliases(vocabulary.told(), readings);
         self.keep_names(&mut detected);
         if self.known.as_deref() == Some(&detected) {
             return None;
@@ -174,7 +180,7 @@ impl Detection {
         now
     }
 
-    /// A metric without a value at the moment (NaN at idle) is still read from where it was, while the engine is the same.
+    /// A metric that is gone at the moment is still read from where it was, while the engine is the same.
     fn keep_names(&self, detected: &mut Detected) {
         let Some(known) = &self.known else { return };
         if (&known.engine, &known.generation) != (&detected.engine, &detected.generation) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use windlass_metrics::{Detected, Reading, Readings, Wanted};
+use windlass_metrics::{Detected, Readings, Wanted};
 
 use crate::backoff::Backoff;
 use crate::client::{Answer, Client, PAGES, Request};
@@ -18,7 +18,8 @@ use crate::pool::with_readings;
 use crate::schedule::Pacemaker;
 use crate::{Endpoint, Host, ScrapeError, deadline};
 
-/// Where engines have their page, whatever an object says: AIBrix ignores the path and asks here.
+/// Where engines have their page, whatever an object says, unless the pod's label names one that has it elsewhere: AIBrix
+/// ignores the path and asks here.
 const DEFAULT_PATH: &str = "/metrics";
 
 /// Pods of one target are not asked at the same instant, but spread over this part of the interval.
@@ -255,37 +256,38 @@ impl PolledPod {
         detected
     }
 
-    /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http. With
-    /// anything to protect (credentials, or a say in whom to trust) there is no other place.
+    /// The declared page, and where there is nothing, or TLS is not spoken, the engine's default one over http, if that is a
+    /// page. With anything to protect (credentials, or a say in whom to trust) there is no other place.
     async fn fetch_whole(&mut self) -> Result<Answer, ScrapeError> {
         const WHOLE: Request<'_> = Request { query: "", accept: PAGES };
         let page = self.client.fetch(&self.endpoint, WHOLE).await.and_then(Answer::page);
         let open = self.endpoint.access.as_ref().is_none_or(|access| access.plain_fallback());
-        let elsewhere = self.endpoint.path != DEFAULT_PATH || self.endpoint.access.is_some();
-        match page {
-            Err(ScrapeError::Status(StatusCode::NOT_FOUND) | ScrapeError::NotTls) if open && elsewhere => {
-                let default =
-                    Endpoint { path: DEFAULT_PATH.to_owned(), access: None, ..self.endpoint.clone() };
-                match Box::pin(self.client.fetch(&default, WHOLE)).await.and_then(Answer::page) {
-                    Ok(found) => {
-                        self.endpoint = default;
-                        Ok(found)
-                    }
-                    // What was declared is what is spoken of.
-                    Err(_) => page,
-                }
+        let retried = matches!(page, Err(ScrapeError::Status(StatusCode::NOT_FOUND) | ScrapeError::NotTls));
+        let Some(path) = self.default_path().filter(|_| open && retried) else { return page };
+        let default = Endpoint { path: path.to_owned(), access: None, ..self.endpoint.clone() };
+        let found = Box::pin(self.client.fetch(&default, WHOLE)).await.and_then(Answer::page);
+        let readable = |found: &Answer| {
+            with_readings(|readings| self.wanted.read(&found.bytes, found.format, readings)).is_ok()
+        };
+        match found.ok().filter(readable) {
+            Some(found) => {
+                self.endpoint = default;
+                Ok(found)
             }
-            page => page,
+            // What was declared is what is spoken of.
+            None => page,
         }
     }
 
+    /// Where the page may be if it is not where it was declared to be.
+    fn default_path(&self) -> Option<&str> {
+        let of_engine = self.detection.as_ref().and_then(Detection::default_path);
+        let elsewhere = |path: &&str| self.endpoint.access.is_some() || self.endpoint.path != **path;
+        of_engine.into_iter().chain([DEFAULT_PATH]).find(elsewhere)
+    }
+
     /// Why not all metrics have a reading, as it was found at most `again` polls ago.
-    fn look_for_missing(
-        &mut self,
-        readings: &[Option<Reading>],
-        page: &Answer,
-        again: u32,
-    ) -> Option<String> {
+    fn look_for_missing(&mut self, readings: &Readings, page: &Answer, again: u32) -> Option<String> {
         let required = readings.iter().take(self.wanted.required());
         if required.clone().all(Option::is_some) {
             self.missing = None;
@@ -293,8 +295,10 @@ impl PolledPod {
         }
         let (detection, wanted) = (&self.detection, &self.wanted);
         let why = |index| {
-            let of_engine = detection.as_ref().and_then(|detection| detection.why_missing(index));
-            of_engine.or_else(|| wanted.missing(&page.bytes, page.format, index))
+            let absent = readings.on_page().get(index).is_some_and(Option::is_none);
+            let of_engine = detection.as_ref().filter(|_| absent);
+            let lacks = of_engine.and_then(|detection| detection.why_missing(index));
+            lacks.or_else(|| wanted.missing(&page.bytes, page.format, index))
         };
         match &mut self.missing {
             Some((_, ago)) if *ago < again => *ago += 1,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_metrics::catalogue::SeriesType;
-use windlass_metrics::suggest::sample_names;
 use windlass_metrics::{
     Catalogue, Detected, Format, Histogram, Meter, Metric, PageError, Reading, Readings, Sample, Statistic,
     Wanted,
@@ -122,7 +121,7 @@ pub async fn survey_endpoint(
     let scheme = if endpoint.access.is_some() { "https" } else { "http" };
     let what = format!("{scheme}://{}{}", endpoint.host, endpoint.path);
     let page = Cost { what, bytes: second.bytes.len(), took: Some(second.took) };
-    let by_name = by_name(&mut client, endpoint, &wanted, &readings).await;
+    let by_name = by_name(&mut client, endpoint, &wanted, (&second, &readings)).await;
     let elapsed = second.received - first.received;
     let value = |metric: &Metric, reading: &Reading| {
         let index = question.metrics.iter().position(|known| std::ptr::eq(known, metric));
@@ -147,7 +146,7 @@ async fn by_name(
     client: &mut Client,
     endpoint: &Endpoint,
     wanted: &Wanted,
-    readings: &[Option<Reading>],
+    (page, readings): (&Taken, &[Option<Reading>]),
 ) -> Option<Cost> {
     let names = wanted.sample_names_found(readings);
     if names.is_empty() {
@@ -162,9 +161,10 @@ async fn by_name(
             let read = wanted.read(&taken.bytes, taken.format, &mut again).is_ok();
             let alias = |reading: &Option<Reading>| reading.as_ref().map(|reading| reading.alias);
             let same = read && again.iter().map(alias).eq(readings.iter().map(alias));
-            let more = sample_names(&taken.bytes).iter().any(|name| !names.contains(name));
-            let verdict = match (same, more) {
-                (true, true) => "is not understood: the whole page comes",
+            // As the controller judges it.
+            let whole = taken.bytes.len() * 10 >= page.bytes.len() * 9;
+            let verdict = match (same, whole) {
+                (true, true) => "brings no less, so whole pages are read",
                 (true, false) => "brings the same",
                 (false, _) => "brings less and is not used",
             };
@@ -194,19 +194,26 @@ impl Question<'_> {
         self,
         page: (&[u8], Format),
         detected: Option<Detected>,
-        readings: &[Option<Reading>],
+        readings: &Readings,
         costs: Vec<Cost>,
         value: impl Fn(&Metric, &Reading) -> Value,
     ) -> Survey {
-        let detected = detected.map(|detected| detected.reading(self.metrics, readings));
+        let detected = detected.map(|detected| detected.with_aliases(self.metrics, readings));
         let engine = detected.as_ref().and_then(|detected| self.catalogue.engine(&detected.engine));
-        let rows = self.metrics.iter().zip(readings).map(|(metric, reading)| {
+        let wanted = self.wanted(detected.as_ref());
+        let why_missing = |at: usize, metric: &Metric| {
+            let absent = readings.on_page().get(at).is_some_and(Option::is_none);
+            let engine = detected.as_ref().filter(|_| absent);
+            let lacks = engine.and_then(|known| self.catalogue.why_lacking(metric, &known.engine));
+            lacks.or_else(|| wanted.missing(page.0, page.1, at)).unwrap_or_default()
+        };
+        let rows = self.metrics.iter().zip(readings.iter()).enumerate().map(|(at, (metric, reading))| {
             let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
             Row {
                 metric: metric.name.clone(),
                 unit: metric.unit.clone(),
                 value: reading.as_ref().map_or_else(
-                    || Value::Missing(self.why_missing(metric, detected.as_ref(), page)),
+                    || Value::Missing(why_missing(at, metric)),
                     |reading| value(metric, reading),
                 ),
                 read_from: alias.map(|alias| metric.expression(alias)),
@@ -219,17 +226,6 @@ impl Question<'_> {
             rows: rows.collect(),
             detected,
         }
-    }
-
-    fn why_missing(
-        self,
-        metric: &Metric,
-        detected: Option<&Detected>,
-        (page, format): (&[u8], Format),
-    ) -> String {
-        let of_engine = detected.and_then(|detected| self.catalogue.why_lacking(metric, &detected.engine));
-        let alone = Question { metrics: std::slice::from_ref(metric), ..self };
-        of_engine.or_else(|| alone.wanted(detected).missing(page, format, 0)).unwrap_or_default()
     }
 }
 
@@ -273,7 +269,9 @@ fn between(metric: &Metric, before: &Reading, reading: &Reading, elapsed: Durati
 /// What a number of a histogram is; a quantile is at most the last finite bound, however long what was observed took.
 fn statistic_of(metric: &Metric, histogram: &Histogram) -> String {
     let beyond = match metric.statistic {
-        Statistic::Quantile(q) if histogram.is_beyond_bounds(q) => " or more, the last bucket's bound",
+        Statistic::Quantile(q) if histogram.is_beyond_bounds(q) => {
+            " (at least: beyond the last bucket's bound)"
+        }
         _ => "",
     };
     format!("{}{beyond}", named(metric.statistic))

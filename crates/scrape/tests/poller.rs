@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, sleep};
 use windlass_metrics::{Catalogue, RATE_SPAN, Wanted};
-use windlass_scrape::{Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule, Value};
+use windlass_scrape::{
+    Detection, Endpoint, Host, Outcome, PAGE_LIMIT, Pacemaker, PolledPod, Poller, Schedule, Value, Vocabulary,
+};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const PAGE: &str = "# TYPE queue gauge\nqueue{model=\"a\"} 7\nqueue{model=\"b\"} 0.5\n";
@@ -69,7 +71,12 @@ async fn answer_all(
         }
         let known = request.starts_with(b"GET /metrics HTTP/1.1\r\n")
             || request.starts_with(b"GET /metrics?name%5B%5D=");
+        let of_trtllm = request.starts_with(b"GET /prometheus/metrics HTTP/1.1\r\n");
         request.clear();
+        if of_trtllm {
+            let _ = stream.write_all(&[head(PAGE.len()), PAGE.into()].concat()).await;
+            continue;
+        }
         if !known {
             let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
             continue;
@@ -221,6 +228,31 @@ async fn counters_are_rates_once_they_were_counted_for_long_enough() {
 async fn a_path_that_is_not_there_falls_back_to_the_default() {
     let (address, _connections) = serve(|_| page(PAGE)).await;
     let (_poller, mut outcomes) = poll_path(address, "/elsewhere");
+    assert_eq!(shown(&outcomes.recv().await.unwrap()), GOOD);
+}
+
+#[tokio::test]
+async fn what_is_found_elsewhere_must_be_a_page() {
+    let (address, _connections) = serve(|_| page("{\"iterations\": []}\n")).await;
+    let (_poller, mut outcomes) = poll_path(address, "/elsewhere");
+    for _ in 0..2 {
+        let error = outcomes.recv().await.unwrap().values.unwrap_err();
+        assert_eq!(error.to_string(), "answered with status 404 Not Found: nothing is at this path");
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_the_label_names_is_asked_where_it_has_its_page() {
+    let (address, _connections) = serve(|_| page("{\"iterations\": []}\n")).await;
+    let catalogue = Catalogue::builtin();
+    let metrics = ["queue", "absent"].map(|name| catalogue.resolve(name).unwrap());
+    let vocabulary = Arc::new(Vocabulary::new(Arc::clone(catalogue), metrics.into(), 2));
+    let label = |key: &str| (key == "model.aibrix.ai/engine").then_some("trtllm");
+    let (sender, mut outcomes) = mpsc::unbounded_channel();
+    let pacemaker = Pacemaker::new(Schedule { interval: INTERVAL, origin: Instant::now() });
+    let endpoint = Endpoint::http(address, "/elsewhere");
+    let report = move |outcome| drop(sender.send(outcome));
+    let _poller = Poller::detecting(endpoint, &pacemaker, Detection::new(vocabulary, label), report);
     assert_eq!(shown(&outcomes.recv().await.unwrap()), GOOD);
 }
 

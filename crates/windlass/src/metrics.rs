@@ -205,7 +205,10 @@ fn endpoint_of(url: &str) -> anyhow::Result<Endpoint> {
 
 async fn pod(subject: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
     let config = kube::Config::infer().await.map_err(|error| {
-        let why = std::env::var_os("KUBECONFIG").map(|_| format!(" ({error})")).unwrap_or_default();
+        // What is wrong with one that is there is worth telling.
+        let of_home = std::env::home_dir().map(|home| home.join(".kube/config")).filter(|config| config.exists());
+        let is_one = std::env::var_os("KUBECONFIG").is_some() || of_home.is_some();
+        let why = if is_one { format!(" ({error})") } else { String::new() };
         anyhow!("{subject} is no file, and there is no cluster to look for a pod in: set KUBECONFIG, or give a URL{why}")
     })?;
     let (within, name) = match subject.split_once('/') {
@@ -247,6 +250,25 @@ mod tests {
         );
         let error = saved("/no/such/file").unwrap_err();
         assert_eq!(error.to_string(), "/no/such/file cannot be read");
+    }
+
+    #[test]
+    fn options_of_pods_are_for_pods() {
+        use clap::Parser;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let check = |options: &[&str], expect: Option<&str>| {
+            let line = Line::parse_from([&["metrics", "x"], options].concat());
+            let error = line.arguments.only_for_pods("a URL").err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), expect);
+        };
+        check(&["--seconds", "2"], None);
+        check(&["--path", "/x"], Some("--path is for pods, and this is a URL; leave it out"));
+        check(&["-n", "x"], Some("--namespace is for pods, and this is a URL; leave it out"));
+        check(&["--port", "1"], Some("--port is for pods, and this is a URL; leave it out"));
     }
 
     #[test]

@@ -60,6 +60,17 @@ pub enum Operator {
     Divide,
 }
 
+impl Operator {
+    /// As it is written between terms.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::Add => " + ",
+            Self::Multiply => " × ",
+            Self::Divide => " ÷ ",
+        }
+    }
+}
+
 /// One number taken from a page: `series{matchers}`, `sum(series)`, or `max(series[label * label])` for the product of
 /// the numbers that labels of the series hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,13 +158,8 @@ impl Alias {
 /// The series, joined by `+`, `×` or `÷`.
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.operator {
-            Operator::Add => " + ",
-            Operator::Multiply => " × ",
-            Operator::Divide => " ÷ ",
-        };
         let terms: Vec<_> = self.terms.iter().map(Term::to_string).collect();
-        f.write_str(&terms.join(sign))
+        f.write_str(&terms.join(self.operator.sign()))
     }
 }
 

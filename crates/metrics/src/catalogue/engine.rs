@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alias, Catalogue, Metric};
 use crate::exposition::{Entry, Format, parse};
-use crate::reading::Reading;
+use crate::reading::Readings;
 
 /// The pod labels that name an engine: AIBrix's, llm-d's.
 pub const LABELS: [&str; 2] = ["model.aibrix.ai/engine", "llm-d.ai/engine-type"];
@@ -17,7 +17,8 @@ pub struct Engine {
     pub name: String,
     /// What people call it.
     pub title: String,
-    /// How its series begin, and no other engine's.
+    /// How its series begin, and no other engine's. Without any, only a pod's label tells it.
+    #[serde(default)]
     pub prefixes: Vec<String>,
     /// Whether the series have the same names behind each of the prefixes.
     #[serde(default)]
@@ -91,12 +92,14 @@ pub struct Detected {
 }
 
 impl Detected {
-    /// The same with where `metrics` were read from; `readings` are in their order.
+    /// The same with the series that `metrics` are read from, whether they have a usable value or not; `readings` are in
+    /// the order of the metrics.
     #[must_use]
-    pub fn reading(self, metrics: &[Metric], readings: &[Option<Reading>]) -> Self {
-        let aliases = metrics.iter().zip(readings).filter_map(|(metric, reading)| {
-            Some(AliasUsed::new(metric, metric.aliases.get(reading.as_ref()?.alias)?))
-        });
+    pub fn with_aliases(self, metrics: &[Metric], readings: &Readings) -> Self {
+        let aliases = metrics
+            .iter()
+            .zip(readings.on_page())
+            .filter_map(|(metric, alias)| Some(AliasUsed::new(metric, metric.aliases.get((*alias)?)?)));
         Self { aliases: aliases.collect(), ..self }
     }
 }

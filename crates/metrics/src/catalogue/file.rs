@@ -152,6 +152,15 @@ impl AliasRow {
     }
 }
 
+/// A prefix by which nobody is told, because those of an engine that comes before begin it; with that engine.
+fn hidden(engines: &[Engine]) -> Option<(&str, &str)> {
+    engines.iter().enumerate().find_map(|(at, engine)| {
+        let mut later = engines[at + 1..].iter().flat_map(|later| &later.prefixes);
+        let hides = |prefix: &&String| engine.prefixes.iter().any(|own| prefix.starts_with(own.as_str()));
+        later.find(hides).map(|prefix| (engine.name.as_str(), prefix.as_str()))
+    })
+}
+
 /// What can be seen in an alias alone.
 fn check(alias: &Alias) -> Result<(), String> {
     let histogram = alias.series_type == SeriesType::Histogram;
@@ -303,22 +312,27 @@ impl Catalogue {
         if self.engine(&engine.name).is_some() {
             return Err("it is known already".to_owned());
         }
-        if engine.prefixes.is_empty() || engine.prefixes.iter().any(String::is_empty) {
-            return Err("it needs `prefixes`, the beginnings of its series".to_owned());
+        if engine.prefixes.is_empty() && engine.labels.is_empty()
+            || engine.prefixes.iter().any(String::is_empty)
+        {
+            return Err(
+                "it needs `prefixes`, the beginnings of its series, or `labels`, what pods' labels call it"
+                    .to_owned(),
+            );
         }
-        for known in &self.engines {
-            let taken = |own: &String| known.prefixes.iter().find(|theirs| theirs.starts_with(own.as_str()));
-            if let Some((own, theirs)) = engine.prefixes.iter().find_map(|own| Some((own, taken(own)?))) {
-                return Err(format!(
-                    "series of engine `{}` begin with its prefix `{own}` too (`{theirs}`); give a longer one",
-                    known.name
-                ));
-            }
-        }
-        if !engine.path.starts_with('/') {
-            return Err(format!("`path` is `{}`, but must begin with a slash", engine.path));
+        if !(engine.path.starts_with('/') && engine.path.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(format!(
+                "`path` is `{}`, but must begin with a slash and have no blanks",
+                engine.path
+            ));
         }
         self.engines.insert(at, engine);
+        if let Some((first, other)) = hidden(&self.engines) {
+            return Err(format!(
+                "series that begin with `{other}` would be told as those of `{first}`; give a longer prefix, or leave \
+                 it out and have the pods' labels tell the engine"
+            ));
+        }
         Ok(())
     }
 

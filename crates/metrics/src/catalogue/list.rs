@@ -50,7 +50,8 @@ others are missing; `windlass metrics --metric NAME` what a name stands for.
 
 `--catalogue FILE` of `windlass controller`, `verify` and `metrics` extends this one by a TOML file of the same shape: engines and
 metrics that are not here, and further aliases and synonyms of metrics that are. What a known metric means (its kind, unit and
-aggregation) stays. Engines and aliases of the file are preferred to those here. An engine in house, for example:
+aggregation) stays. Engines of the file are told before those here, and of one engine its aliases are preferred. An engine in
+house, for example:
 
 ```toml
 [[engine]]
@@ -85,7 +86,7 @@ add = [\"ours_gpu_seconds_total\"]
 | key | |
 |---|---|
 | `name`, `title` | in this file, and for people |
-| `prefixes` | how its series begin, at least one; no other engine's series may begin so |
+| `prefixes` | how its series begin, and no other engine's; left out where only the pods' labels tell it |
 | `same_names` | `true` where the series have the same names behind each of the prefixes |
 | `labels` | what the pods' labels call it, besides its name |
 | `path` | where its page is: of pods with its label that say nothing else, where the source has no `path`; `/metrics` if left out |

@@ -55,10 +55,39 @@ fn faults_are_named() {
     check(ENGINE, "catalogue engine `e`: it is known already");
     let other = ENGINE.replace("'e'", "'f'");
     check(&other.replace("'e:'", ""), "catalogue engine `f`: it needs `prefixes`");
-    check(&other, "series of engine `e` begin with its prefix `e:` too (`e:`)");
-    check(&other.replace("'e:'", "'e'"), "series of engine `e` begin with its prefix `e` too (`e:`)");
-    let other = other.replace("'e:'", "'e:f'");
-    check(&format!("{other}path = 'x'"), "`path` is `x`, but must begin with a slash");
+    for prefix in ["'e:'", "'e:f'"] {
+        let told =
+            format!("series that begin with `{}` would be told as those of `e`", prefix.trim_matches('\''));
+        check(&other.replace("'e:'", prefix), &told);
+    }
+    let other = other.replace("'e:'", "'f:'");
+    for path in ["x", "/a b"] {
+        check(
+            &format!("{other}path = '{path}'"),
+            &format!("`path` is `{path}`, but must begin with a slash"),
+        );
+    }
+}
+
+#[test]
+fn an_engine_of_a_file_is_told_before_those_there_were() {
+    let extended = |prefixes: &str| {
+        let engine = format!("[[engine]]\nname = 'ours'\ntitle = 'Ours'\n{prefixes}\n");
+        Catalogue::builtin().extended(&engine).map_err(|error| error.to_string())
+    };
+    let told = |prefixes: &str| {
+        let catalogue = extended(prefixes).unwrap();
+        let (engine, _) = catalogue.engine_by_names(["vllm:a", "vllm:ours_b"]).unwrap();
+        engine.name.clone()
+    };
+    assert_eq!(told("prefixes = ['vllm:ours_']"), "ours");
+    assert_eq!(told("prefixes = ['other_']"), "vllm");
+    assert_eq!(told("labels = ['fork']"), "vllm");
+    for all_of_them in ["vllm:", "v"] {
+        let error = extended(&format!("prefixes = ['{all_of_them}']")).unwrap_err();
+        assert!(error.contains("series that begin with `vllm:` would be told as those of `ours`"), "{error}");
+    }
+    assert!(extended("").unwrap_err().contains("it needs `prefixes`"));
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub struct Reading {
 #[derive(Debug, Clone, Default)]
 pub struct Readings {
     values: Vec<Option<Reading>>,
+    /// The alias that decided, whether it had a value or not.
+    on_page: Vec<Option<usize>>,
     pass: Pass,
 }
 
@@ -73,6 +75,11 @@ impl Deref for Readings {
 }
 
 impl Readings {
+    /// Index into [`Metric::aliases`] of the alias of each metric that is on the page in full, even without a usable value.
+    pub fn on_page(&self) -> &[Option<usize>] {
+        &self.on_page
+    }
+
     /// No readings, of the number of metrics that are wanted.
     fn clear(&mut self, wanted: &Wanted) {
         for reading in self.values.drain(..).flatten() {
@@ -81,6 +88,8 @@ impl Readings {
             }
         }
         self.values.resize(wanted.plans.len(), None);
+        self.on_page.clear();
+        self.on_page.resize(wanted.plans.len(), None);
         self.pass.begin(wanted.slots.len(), wanted.names.as_slice().len());
     }
 }
@@ -102,16 +111,30 @@ pub struct Wanted {
 impl Wanted {
     /// Compiles `metrics`; readings come in their order.
     pub fn new(metrics: &[Metric]) -> Self {
-        Self::of(metrics, |metric| (0..metric.aliases.len()).collect())
+        Self::of(metrics, |metric| {
+            let all = metric.aliases.len();
+            ((0..all).collect(), all)
+        })
     }
 
     /// The same for pages of an engine (its name in the catalogue): each metric is read from a name of another engine only
     /// where the page has none of this one. A page may have names of several: of a sidecar, or of what the engine wraps.
     pub fn preferring(metrics: &[Metric], engine: &str) -> Self {
         Self::of(metrics, |metric| {
-            let (own, others): (Vec<usize>, Vec<usize>) =
-                (0..metric.aliases.len()).partition(|at| metric.aliases[*at].may_be_of(engine));
-            [own, others].concat()
+            let (mut order, others) = own_and_others(metric, engine);
+            let own = order.len();
+            order.extend(others);
+            (order, own)
+        })
+    }
+
+    /// The same where a page has no metric under another engine's name alone: those need not be looked for, which makes
+    /// reading faster and requests by name shorter.
+    pub fn for_engine(metrics: &[Metric], engine: &str) -> Self {
+        Self::of(metrics, |metric| {
+            let (own, _) = own_and_others(metric, engine);
+            let count = own.len();
+            (own, count)
         })
     }
 
@@ -122,21 +145,17 @@ impl Wanted {
         Self { required, ..self }
     }
 
-    /// The same where a page has no metric under another engine's name alone: those need not be looked for, which makes
-    /// reading faster and requests by name shorter.
-    pub fn for_engine(metrics: &[Metric], engine: &str) -> Self {
-        Self::of(metrics, |metric| {
-            (0..metric.aliases.len()).filter(|at| metric.aliases[*at].may_be_of(engine)).collect()
-        })
-    }
-
-    /// `order` gives the places of a metric's aliases that are wanted, those that are preferred first.
-    fn of(metrics: &[Metric], order: impl Fn(&Metric) -> Vec<usize>) -> Self {
-        let orders: Vec<Vec<usize>> = metrics.iter().map(order).collect();
+    /// `order` gives the places of a metric's aliases that are wanted, those that are preferred first, and how many of them
+    /// are names of the page's engine.
+    fn of(metrics: &[Metric], order: impl Fn(&Metric) -> (Vec<usize>, usize)) -> Self {
+        let orders: Vec<(Vec<usize>, usize)> = metrics.iter().map(order).collect();
         let ordered = || metrics.iter().zip(&orders);
-        let mut slots =
-            Slots::new(ordered().flat_map(|(metric, order)| order.iter().map(|at| &metric.aliases[*at])));
-        let plans = ordered().map(|(metric, order)| Plan::new(metric, order, &mut slots)).collect();
+        let wanted = ordered().flat_map(|(metric, (order, _))| order.iter().map(|at| &metric.aliases[*at]));
+        let mut slots = Slots::new(wanted);
+        let plan = |(metric, (order, own)): (&Metric, &(Vec<usize>, usize))| {
+            Plan::new(metric, order, *own, &mut slots)
+        };
+        let plans = ordered().map(plan).collect();
         let Slots { names, slots } = slots;
         let mut takers = vec![Vec::new(); names.as_slice().len()];
         for (at, slot) in slots.iter().enumerate() {
@@ -208,7 +227,7 @@ impl Wanted {
     ///   metrics page at all is an error and not silence.
     pub fn read(&self, page: &[u8], format: Format, out: &mut Readings) -> Result<(), PageError> {
         out.clear(self);
-        let Readings { values, pass } = out;
+        let Readings { values, on_page, pass } = out;
         let mut any = false;
         select(page, format, &self.names, |selected| match selected {
             Selected::Type { name, metric_type } => pass.declared[name] = Some(metric_type),
@@ -222,11 +241,18 @@ impl Wanted {
         if !any {
             parse(page, format).try_for_each(|entry| entry.map(drop))?;
         }
-        for (value, plan) in values.iter_mut().zip(&self.plans) {
-            *value = plan.read(pass);
+        for ((value, on_page), plan) in values.iter_mut().zip(on_page).zip(&self.plans) {
+            let alias = plan.on_page(pass);
+            *on_page = alias.map(|alias| alias.index);
+            *value = alias.and_then(|alias| plan.read(alias, pass));
         }
         Ok(())
     }
+}
+
+/// The places of a metric's aliases: those that a page of `engine` has under names of its own, and the others.
+fn own_and_others(metric: &Metric, engine: &str) -> (Vec<usize>, Vec<usize>) {
+    (0..metric.aliases.len()).partition(|at| metric.aliases[*at].may_be_of(engine))
 }
 
 #[cfg(test)]

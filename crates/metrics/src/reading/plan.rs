@@ -64,14 +64,16 @@ impl Slots {
 pub(super) struct Plan {
     pub(super) signed: bool,
     pub(super) aliases: Vec<AliasPlan>,
+    /// So many of them, the first, are of the engine that the page is thought to be of; all where that is none.
+    own: usize,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct AliasPlan {
     /// Its place among the metric's.
-    index: usize,
+    pub(super) index: usize,
     pub(super) series_type: SeriesType,
-    operator: Operator,
+    pub(super) operator: Operator,
     scale: f64,
     pub(super) terms: Vec<TermPlan>,
 }
@@ -106,20 +108,31 @@ impl Spelling {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Located<'a> {
     pub(super) found: &'a Found,
-    aggregation: Aggregation,
+    pub(super) spelling: Spelling,
+    pub(super) aggregation: Aggregation,
     pub(super) counter: bool,
 }
 
 impl Plan {
-    /// `order` has the places of the aliases that are wanted.
-    pub(super) fn new(metric: &Metric, order: &[usize], slots: &mut Slots) -> Self {
+    /// `order` has the places of the aliases that are wanted, of which the first `own` are those of the page's engine.
+    pub(super) fn new(metric: &Metric, order: &[usize], own: usize, slots: &mut Slots) -> Self {
         let plan = |&index: &usize| AliasPlan::new(index, &metric.aliases[index], slots);
-        Self { signed: metric.signed, aliases: order.iter().map(plan).collect() }
+        Self { signed: metric.signed, aliases: order.iter().map(plan).collect(), own }
     }
 
-    pub(super) fn read(&self, pass: &mut Pass) -> Option<Reading> {
-        let plan = self.aliases.iter().find(|alias| alias.is_on(pass))?;
-        plan.sample(self.signed, pass).map(|sample| Reading { sample, alias: plan.index })
+    /// The alias that decides on this page.
+    pub(super) fn on_page(&self, pass: &Pass) -> Option<&AliasPlan> {
+        self.aliases.iter().find(|alias| alias.is_on(pass))
+    }
+
+    /// What it has on this page.
+    pub(super) fn read(&self, alias: &AliasPlan, pass: &mut Pass) -> Option<Reading> {
+        alias.sample(self.signed, pass).map(|sample| Reading { sample, alias: alias.index })
+    }
+
+    /// The aliases of the page's engine; of an engine that lacks the metric, or that is not known, all.
+    pub(super) fn own(&self) -> &[AliasPlan] {
+        if self.own == 0 { &self.aliases } else { &self.aliases[..self.own] }
     }
 
     /// Names the aliases up to and with the one whose place is `last`; without it all.
@@ -151,7 +164,7 @@ impl AliasPlan {
     }
 
     /// Whether all of it is on the page.
-    pub(super) fn is_on(&self, pass: &Pass) -> bool {
+    fn is_on(&self, pass: &Pass) -> bool {
         !self.terms.is_empty() && self.terms.iter().all(|term| term.locate(self.series_type, pass).is_some())
     }
 
@@ -220,7 +233,7 @@ impl TermPlan {
     pub(super) fn locate<'a>(&self, series_type: SeriesType, pass: &'a Pass) -> Option<Located<'a>> {
         let at = |spelling: Spelling, counter: bool| {
             let found = pass.found(spelling.slot)?;
-            Some(Located { found, aggregation: self.aggregation, counter })
+            Some(Located { found, spelling, aggregation: self.aggregation, counter })
         };
         let other = |plausible: fn(Option<MetricType>) -> bool| {
             let other = self.other.filter(|other| plausible(other.declared(pass)))?;

@@ -402,7 +402,18 @@ fn a_page_without_the_metric_says_what_it_has() {
         "my_queue -1\n",
         "the page has no my_queue_total; it has my_queue, which is not declared a counter",
     );
-    check("running", "vllm:num_requests_running -1\n", "vllm:num_requests_running is -1, below 0");
+    check(
+        "my_queue_total{a=\"b\"}",
+        "my_queue{a=\"b\"} 1\n",
+        "the page has no my_queue_total; it has my_queue, which is not declared a counter",
+    );
+    check(
+        "my_queue{a=\"b\"}",
+        "# TYPE my_queue summary\nmy_queue{a=\"b\"} 1\n",
+        "my_queue is there, but not as one number",
+    );
+    check("running", "vllm:num_requests_running -1\n", "vllm:num_requests_running is below 0");
+    check("prompt_tokens_rate", "vllm:prompt_tokens NaN\n", "vllm:prompt_tokens is NaN");
     check(
         "inflight",
         "vllm:num_requests_running 1\n",
@@ -411,7 +422,7 @@ fn a_page_without_the_metric_says_what_it_has() {
     check(
         "kv_tokens",
         "vllm:kv_cache_usage_perc 0.5\nvllm:cache_config_info{num_gpu_blocks=\"None\",block_size=\"16\"} 1\n",
-        "vllm:cache_config_info is NaN",
+        "vllm:cache_config_info has no number in num_gpu_blocks, block_size",
     );
     let bucket = |bounds: &str| format!("vllm:time_to_first_token_seconds_bucket{{{bounds}}} 1\n");
     let ttft = "vllm:time_to_first_token_seconds";
@@ -419,12 +430,39 @@ fn a_page_without_the_metric_says_what_it_has() {
     check(
         "ttft",
         &bucket("le=\"1\""),
-        &format!("{ttft} is no whole histogram: it needs buckets up to le=\"+Inf\""),
+        &format!(
+            "{ttft} is no whole histogram: it needs a bucket with le=\"+Inf\" and 1 to 511 with finite bounds"
+        ),
     );
     check(
         "ttft",
         &format!("{ttft} 3\n"),
         &format!("{ttft} is there, but it is no histogram: it has no buckets"),
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_pages_engine() {
+    let check = |name: &str, engine: &str, page: &str, expected: &str| {
+        let wanted = Wanted::preferring(&[Catalogue::builtin().resolve(name).unwrap()], engine);
+        assert_eq!(wanted.missing(page.as_bytes(), Format::Text, 0).unwrap(), expected);
+    };
+    check(
+        "kv_tokens",
+        "sglang",
+        "sglang:x 1\nvllm:cache_config_info 1\n",
+        "the page has no sglang:kv_used_tokens; nearest are sglang:x, vllm:cache_config_info",
+    );
+    let blocks = |kind: &str, count: u32| {
+        let labels = format!("kv_cache_block_type=\"{kind}\",model=\"{count}\"");
+        format!("nv_trt_llm_kv_cache_block_metrics{{{labels}}} {count}\n")
+    };
+    check(
+        "kv_tokens",
+        "triton",
+        &[blocks("used", 1), blocks("tokens_per", 16), blocks("tokens_per", 32)].concat(),
+        "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=\"tokens_per\"} has different values, and one is \
+         expected of all its series",
     );
 }
 

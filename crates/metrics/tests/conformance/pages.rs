@@ -84,20 +84,26 @@ fn check_page(folder: &Path, page: &Page<'_>) -> Result<usize, String> {
         let why = catalogue
             .why_lacking(metric, page.engine)
             .or_else(|| Wanted::new(std::slice::from_ref(metric)).missing(&bytes, format, 0));
-        if reading.is_none() != why.is_some() {
-            return Err(format!("{} {} is {reading:?}, and missing because {why:?}", line[0], line[1]));
+        let why = why.unwrap_or_default();
+        let said = match line[1] {
+            "lacks" => why.contains("does not expose it") || why.contains("the page has no"),
+            "unusable" => why.contains(" is ") || why.contains(" has "),
+            _ => why.is_empty(),
+        };
+        if !said {
+            return Err(format!("{} {} is missing because {why:?}", line[0], line[1]));
         }
     }
     let detected = catalogue
         .detect(|_| None, (&bytes, format))
         .ok_or_else(|| "no engine is told".to_owned())?
-        .reading(&metrics, &readings);
+        .with_aliases(&metrics, &readings);
     let found = (detected.engine.as_str(), detected.generation.as_deref());
     if found != (page.engine, page.generation) {
         return Err(format!("{found:?} is told"));
     }
     let read = readings.iter().flatten().count();
-    if detected.aliases.len() != read {
+    if detected.aliases.len() < read {
         return Err(format!("{read} readings from {:?}", detected.aliases));
     }
     Ok(page.metrics.len())

@@ -20,12 +20,16 @@ impl Pod {
         Self { detection: Detection::new(vocabulary, label), wanted, readings: Readings::default() }
     }
 
+    fn read(&mut self, page: &str) -> Option<Arc<Detected>> {
+        self.wanted.read(page.as_bytes(), Format::Text, &mut self.readings).unwrap();
+        let page = (page.as_bytes(), Format::Text);
+        self.detection.look(page, &mut self.wanted, &mut self.readings)
+    }
+
     /// What a page brings: what is new of the engine, and how many of the two metrics there are.
     #[track_caller]
     fn check(&mut self, page: &str, expect: Option<&str>, values: usize) {
-        self.wanted.read(page.as_bytes(), Format::Text, &mut self.readings).unwrap();
-        let page = (page.as_bytes(), Format::Text);
-        let news = self.detection.look(page, &mut self.wanted, &mut self.readings);
+        let news = self.read(page);
         let shown = news.map(|found| {
             let series: Vec<_> = found.aliases.iter().map(|used| used.series.as_str()).collect();
             format!("{} {}: {}", found.engine, found.generation.as_deref().unwrap_or("?"), series.join(", "))
@@ -127,6 +131,27 @@ fn an_engine_that_wraps_another_is_told_by_its_own_names() {
     pod.check(&page, Some("ours ?: ours_jobs, vllm:kv_cache_usage_perc"), 2);
     let mut pod = Pod::with(&catalogue, Some(("llm-d.ai/engine-type", "vllm")));
     pod.check(&page, Some(OF_V1), 2);
+}
+
+/// A value that is missing for one page, of a name that is another engine's, is there again on the next.
+#[test]
+fn one_nan_under_another_engines_name_loses_one_reading() {
+    for label in [None, Some(("model.aibrix.ai/engine", "sglang")), Some(("model.aibrix.ai/engine", "tgi"))] {
+        let of_vllm = "vllm:kv_cache_usage_perc 0.5\n";
+        let beside = if label.is_none() { "sglang:num_running_reqs 3\nvllm:x 1\n" } else { "" };
+        let (there, nan) = (format!("{beside}{of_vllm}"), format!("{beside}vllm:kv_cache_usage_perc NaN\n"));
+        for begin in [&there, &nan] {
+            let mut pod = Pod::new(label);
+            let values = |page: &String| usize::from(*page == there) + usize::from(label.is_none());
+            for page in [begin, &there, &nan, &there, &there] {
+                pod.read(page);
+                assert_eq!(pod.readings.iter().flatten().count(), values(page), "{label:?}");
+                assert!(
+                    pod.detection.known.as_ref().unwrap().aliases.iter().any(|used| used.metric == "kv_util")
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn what_is_read_is_told_with_what_is_done_with_it() {
     for expect in [
         "vllm:request_success_total × 60",
         "a rate, known from two pages; 30 counted so far ",
-        "1 seconds p95 or more, the last bucket's bound since it started",
+        "1 seconds p95 (at least: beyond the last bucket's bound) since it started",
         "- running: vllm:num_requests_running is NaN",
         "- waiting: the page has no vllm:num_requests_waiting; nearest are ",
     ] {
