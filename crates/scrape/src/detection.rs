@@ -6,7 +6,7 @@
 //! engine may have been started anew as another one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use windlass_metrics::catalogue::LABELS;
@@ -27,13 +27,13 @@ pub struct Vocabulary {
     by_engine: Mutex<HashMap<String, OfEngine>>,
 }
 
-/// The metrics on pages of one engine.
-#[derive(Debug, Clone)]
+/// The metrics on pages of one engine, while a pod is read for them.
+#[derive(Debug, Default)]
 struct OfEngine {
     /// Under its own names alone.
-    only: Arc<Wanted>,
+    only: Weak<Wanted>,
     /// Under its own names first.
-    first: Arc<Wanted>,
+    first: Weak<Wanted>,
 }
 
 impl Vocabulary {
@@ -49,18 +49,28 @@ impl Vocabulary {
         Arc::clone(&self.wanted)
     }
 
-    fn of_engine(&self, engine: &str) -> OfEngine {
+    fn only_of(&self, engine: &str) -> Arc<Wanted> {
+        self.shared(engine, |known| &mut known.only, Wanted::for_engine)
+    }
+
+    fn first_of(&self, engine: &str) -> Arc<Wanted> {
+        self.shared(engine, |known| &mut known.first, Wanted::preferring)
+    }
+
+    /// One for all pods that need it now.
+    fn shared(
+        &self,
+        engine: &str,
+        place: fn(&mut OfEngine) -> &mut Weak<Wanted>,
+        compile: fn(&[Metric], &str) -> Wanted,
+    ) -> Arc<Wanted> {
         let mut by_engine = self.by_engine.lock();
-        if let Some(known) = by_engine.get(engine) {
-            return known.clone();
-        }
-        let shared = |wanted: Wanted| Arc::new(wanted.requiring(self.required));
-        let wanted = OfEngine {
-            only: shared(Wanted::for_engine(&self.metrics, engine)),
-            first: shared(Wanted::preferring(&self.metrics, engine)),
-        };
-        by_engine.insert(engine.to_owned(), wanted.clone());
-        wanted
+        let known = place(by_engine.entry(engine.to_owned()).or_default());
+        known.upgrade().unwrap_or_else(|| {
+            let wanted = Arc::new(compile(&self.metrics, engine).requiring(self.required));
+            *known = Arc::downgrade(&wanted);
+            wanted
+        })
     }
 
     /// Those that a page must have, and that are told of.
@@ -143,9 +153,9 @@ impl Detection {
         self.doubted = false;
         let vocabulary = Arc::clone(&self.vocabulary);
         let detected = vocabulary.catalogue.detect(|key| self.label(key), (page, format));
-        let of_engine = detected.as_ref().map(|detected| vocabulary.of_engine(&detected.engine));
-        let all = of_engine.as_ref().map_or(&vocabulary.wanted, |of_engine| &of_engine.first);
-        if !Arc::ptr_eq(wanted, all) && all.read(page, format, readings).is_err() {
+        let first = |detected: &Detected| vocabulary.first_of(&detected.engine);
+        let all = detected.as_ref().map_or_else(|| vocabulary.wanted(), first);
+        if !Arc::ptr_eq(wanted, &all) && all.read(page, format, readings).is_err() {
             // A bad line of another engine's name: what was read before stands.
             wanted.read(page, format, readings).ok()?;
             return None;
@@ -153,12 +163,13 @@ impl Detection {
         for (known, now) in self.aliases.iter_mut().zip(readings.on_page()) {
             *known = now.or(*known);
         }
-        let Some((detected, OfEngine { only, first })) = detected.zip(of_engine) else {
+        let Some(detected) = detected else {
             self.known = None;
-            *wanted = vocabulary.wanted();
+            *wanted = all;
             return None;
         };
-        *wanted = if vocabulary.is_all_of(&detected.engine, readings.on_page()) { only } else { first };
+        let narrow = vocabulary.is_all_of(&detected.engine, readings.on_page());
+        *wanted = if narrow { vocabulary.only_of(&detected.engine) } else { all };
         let mut detected = detected.with_aliases(vocabulary.told(), readings);
         self.keep_names(&mut detected);
         if self.known.as_deref() == Some(&detected) {
