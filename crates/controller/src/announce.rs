@@ -13,6 +13,8 @@ use crate::outages::Change;
 use crate::pace::Pace;
 use crate::status::{CONFLICT, CONTESTED};
 
+const POLICY_WARNINGS: &str = "PolicyWarnings";
+
 /// Events about one object: this many at once, then one in this time. What is said beyond is in the log only.
 const BURST: u32 = 10;
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -53,7 +55,7 @@ impl Told {
             pace: Pace::new(BURST, INTERVAL),
             invalid: invalid.map(|condition| condition.message.clone()),
             problem: message("AbleToScale", &problems),
-            warnings: message("PolicyWarnings", &["ReadWithWarnings"]),
+            warnings: message(POLICY_WARNINGS, &["ReadWithWarnings"]),
             quarantined: message("Quarantined", &["DecisionPanicked"]).is_some(),
             conflict: message(CONFLICT, &[CONFLICT]),
             truce: message(CONTESTED, &["FieldManager"]),
@@ -80,27 +82,16 @@ impl Told {
     pub(crate) fn news(&mut self, active: &Active) -> Vec<Announcement> {
         self.invalid = None;
         let mut news = Vec::new();
-        let mut warn = |reason, note: &str| {
-            news.push(Announcement { type_: EventType::Warning, reason, note: note.to_owned() });
-        };
         let problem = active.scale.as_ref().err();
-        if let Some(problem) = problem.filter(|problem| problem.reason == FAILED_GET_SCALE) {
-            if self.problem.as_deref() != Some(&problem.message) {
-                warn(FAILED_GET_SCALE, &problem.message);
-                self.problem = Some(problem.message.clone());
-            }
-        } else if problem.is_none() {
-            self.problem = None;
+        // One of another reason says that nothing is known yet: what was told stands.
+        if problem.is_none_or(|problem| problem.reason == FAILED_GET_SCALE) {
+            let problem = problem.map(|problem| problem.message.as_str());
+            news.extend(standing(FAILED_GET_SCALE, &mut self.problem, problem));
         }
-        if self.warnings != active.warnings {
-            if let Some(warnings) = &active.warnings {
-                warn("PolicyWarnings", warnings);
-            }
-            self.warnings.clone_from(&active.warnings);
-        }
+        news.extend(standing(POLICY_WARNINGS, &mut self.warnings, active.warnings.as_deref()));
         let conflict = active.conflict.as_ref().map(|conflict| conflict.message.as_str());
-        news.extend(news_of_standing(CONFLICT, &mut self.conflict, conflict));
-        news.extend(news_of_standing(CONTESTED, &mut self.truce, active.truce()));
+        news.extend(standing(CONFLICT, &mut self.conflict, conflict));
+        news.extend(standing(CONTESTED, &mut self.truce, active.truce()));
         if let Some(panic) = &active.quarantine
             && !self.quarantined
         {
@@ -110,6 +101,20 @@ impl Told {
         self.quarantined = active.quarantine.is_some();
         news
     }
+
+    /// The same of an object of strategy HPA.
+    pub(crate) fn news_of_native(&mut self, native: &Native) -> Vec<Announcement> {
+        self.invalid = None;
+        let (reason, problem) =
+            native.problem.as_ref().map(|problem| (problem.reason, problem.message.as_str())).unzip();
+        let conflict = native.conflict.as_ref().map(|conflict| conflict.message.as_str());
+        let news = [
+            standing(reason.unwrap_or_default(), &mut self.problem, problem),
+            standing(POLICY_WARNINGS, &mut self.warnings, native.warnings.as_deref()),
+            standing(CONFLICT, &mut self.conflict, conflict),
+        ];
+        news.into_iter().flatten().collect()
+    }
 }
 
 /// All that is wrong with a spec.
@@ -117,36 +122,8 @@ pub(crate) fn sentence(errors: &[SpecError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-impl Told {
-    /// What is new of what stands, of an object of strategy HPA.
-    pub(crate) fn news_of_native(&mut self, native: &Native) -> Vec<Announcement> {
-        self.invalid = None;
-        let mut news = Vec::new();
-        let mut warn = |reason, note: &str| {
-            news.push(Announcement { type_: EventType::Warning, reason, note: note.to_owned() });
-        };
-        let problem = native.problem.as_ref();
-        if let Some(problem) = problem.filter(|problem| self.problem.as_ref() != Some(&problem.message)) {
-            warn(problem.reason, &problem.message);
-        }
-        self.problem = problem.map(|problem| problem.message.clone());
-        if let Some(warnings) = native.warnings.as_ref().filter(|told| self.warnings.as_ref() != Some(*told))
-        {
-            warn("PolicyWarnings", warnings);
-        }
-        self.warnings.clone_from(&native.warnings);
-        let conflict = native.conflict.as_ref().map(|conflict| conflict.message.as_str());
-        news.extend(news_of_standing(CONFLICT, &mut self.conflict, conflict));
-        news
-    }
-}
-
 /// A sentence that stands now, if it is another one than what was told.
-fn news_of_standing(
-    reason: &'static str,
-    told: &mut Option<String>,
-    now: Option<&str>,
-) -> Option<Announcement> {
+fn standing(reason: &'static str, told: &mut Option<String>, now: Option<&str>) -> Option<Announcement> {
     if told.as_deref() == now {
         return None;
     }
