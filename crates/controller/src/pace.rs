@@ -20,12 +20,16 @@ impl Pace {
 
     /// Takes a token, if there is one.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + self.interval;
-        let allowed = full_at - now <= self.interval * self.burst;
+        let allowed = self.allows(now);
         if allowed {
-            self.full_at = full_at;
+            self.full_at = self.full_at.max(now) + self.interval;
         }
         allowed
+    }
+
+    /// Whether there is one.
+    pub(crate) fn allows(&self, now: Instant) -> bool {
+        self.full_at.max(now) + self.interval - now <= self.interval * self.burst
     }
 }
 

@@ -16,6 +16,7 @@ use crate::hpa::{
     WAITING_FOR_HPA, is_owned,
 };
 use crate::journal::{Entry, HpaRecommended};
+use crate::pace::Pace;
 use crate::write::FIELD_MANAGER;
 
 /// How often a HorizontalPodAutoscaler's controller looks at each, unless it is told otherwise: kube-controller-manager's
@@ -26,6 +27,10 @@ const BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 /// After one that somebody came in between of, the watch is given this long.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// One is created or changed so many times at once, then one time in this span: somebody else may want it otherwise.
+const BURST: u32 = 10;
+const PUT_BACK_EVERY: Duration = Duration::from_secs(30);
 
 /// All that are known, and what is under way about ours.
 pub(crate) struct Hpas {
@@ -50,13 +55,38 @@ struct Writes {
     not_before: Option<Instant>,
     backoff: Duration,
     problem: Option<String>,
+    pace: Pace,
+    /// It is changed faster than it is put back.
+    contested: bool,
     /// What was said last of what is only recommended.
     recommended: Option<&'static str>,
 }
 
 impl Default for Writes {
     fn default() -> Self {
-        Self { under_way: false, not_before: None, backoff: BACKOFF, problem: None, recommended: None }
+        Self {
+            under_way: false,
+            not_before: None,
+            backoff: BACKOFF,
+            problem: None,
+            pace: Pace::new(BURST, PUT_BACK_EVERY),
+            contested: false,
+            recommended: None,
+        }
+    }
+}
+
+impl Writes {
+    /// Why it is not what it should be, or does not stay so.
+    fn problem_of(&self, name: &str) -> Option<String> {
+        let contested = || {
+            format!(
+                "somebody changes the HorizontalPodAutoscaler {name} as often as it is put back, so that is done every {} s \
+                 only; `kubectl get hpa {name} -o yaml --show-managed-fields` tells who",
+                PUT_BACK_EVERY.as_secs()
+            )
+        };
+        self.problem.clone().or_else(|| self.contested.then(contested))
     }
 }
 
@@ -320,7 +350,8 @@ impl Index {
             }
             change => change,
         };
-        let write_problem = self.hpas.writes.get(key).and_then(|writes| writes.problem.clone());
+        let name = hpa::name_of(&key.name);
+        let write_problem = self.hpas.writes.get(key).and_then(|writes| writes.problem_of(&name));
         native.problem = match &change {
             Err(problem) => Some(problem.clone()),
             Ok(_) => write_problem.map(|message| ScaleProblem { reason: FAILED_UPDATE_HPA, message }),
@@ -342,6 +373,7 @@ impl Index {
             Ok(None) => {
                 if let Some(writes) = self.hpas.writes.get_mut(key) {
                     writes.recommended = None;
+                    writes.contested &= !writes.pace.allows(now);
                     if !writes.under_way {
                         writes.problem = None;
                     }
@@ -366,6 +398,11 @@ impl Index {
             }
             return;
         }
+        let limited = !matches!(request.change, Change::Remove(_));
+        if limited && !writes.pace.take(now) {
+            writes.contested = true;
+            return;
+        }
         writes.under_way = true;
         (self.tasks)(Task::Hpa(Box::new(request)));
     }
@@ -383,7 +420,8 @@ impl Index {
         writes.under_way = false;
         match outcome.and_then(|hpa| agreed(&request.change, hpa)) {
             Ok(hpa) => {
-                *writes = Writes::default();
+                let Writes { pace, contested, .. } = *writes;
+                *writes = Writes { pace, contested, ..Writes::default() };
                 match (hpa, &request.change) {
                     (Some(hpa), _) => self.hpas.store(&name, hpa),
                     (None, Change::Remove(uid)) => self.hpa_leaves(&name, uid),

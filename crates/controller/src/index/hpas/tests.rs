@@ -120,6 +120,43 @@ async fn what_somebody_does_to_it_is_put_right() {
 }
 
 #[tokio::test]
+async fn who_changes_it_again_and_again_does_not_make_us_write_as_often() {
+    let mut world = World::with_hpa();
+    let mut version = 6;
+    let mut edit = |world: &mut World| {
+        let mut edited = there(&of_strategy("HPA"), version, &json!({}));
+        edited.spec.as_mut().unwrap().max_replicas = 99;
+        world.index.apply_hpa(edited);
+        let asked = world.hpa_writes().len();
+        if asked > 0 {
+            let hpa = there(&of_strategy("HPA"), version + 1, &json!({}));
+            world.hpa_acknowledged(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
+        }
+        version += 2;
+        asked
+    };
+    // It was created a moment ago, which was the first write.
+    let writes: usize = (0..20).map(|_| edit(&mut world)).sum();
+    assert_eq!(writes, BURST as usize - 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.problem(), Some(FAILED_UPDATE_HPA));
+    let later = |world: &mut World, span: Duration| {
+        world.pass(span);
+        let hpa = there(&of_strategy("HPA"), 1000, &json!({}));
+        let asked = world.hpa_writes().len();
+        if asked > 0 {
+            world.hpa_acknowledged(Change::Update(Box::new(hpa.clone())), Ok(Some(hpa)));
+        }
+        asked
+    };
+    assert_eq!(later(&mut world, PUT_BACK_EVERY), 1, "it is put back all the same");
+    assert_eq!(world.problem(), Some(FAILED_UPDATE_HPA), "it may go on");
+    assert_eq!(later(&mut world, PUT_BACK_EVERY), 0);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.problem(), None, "it does not");
+}
+
+#[tokio::test]
 async fn one_that_is_not_ours_is_left_alone() {
     let mut world = World::new();
     let mut foreign = there(&of_strategy("HPA"), 5, &json!({}));
