@@ -24,7 +24,7 @@ use windlass_api::explain::Names;
 use windlass_api::schedule::InForce;
 use windlass_api::status::{EngineStatus, MAX_HISTORY, ScalingRecord};
 use windlass_api::{PodAutoscaler, Resolved, TargetRef};
-use windlass_scaling::attention::{Attention, BASE};
+use windlass_scaling::attention::{Attended, Attention, BASE};
 use windlass_scaling::{
     Decision, Facts, Instant, Memory, Observation, Pod, PodUid, Readings, decide, observe,
 };
@@ -175,6 +175,8 @@ pub(crate) struct Active {
     memory: Memory,
     polling: Polling,
     attention: Attention,
+    /// What it found last; none where nobody attends.
+    attended: Option<Attended>,
     sourcing: Sourcing,
     reader: Option<SourceReader>,
     /// The last target that was known.
@@ -217,6 +219,7 @@ impl Active {
                 Schedule { interval: BASE, origin },
             ),
             attention: Attention::default(),
+            attended: None,
             sourcing: Sourcing::new(&resolved.sources, origin),
             reader: None,
             warnings: warnings_of(&resolved),

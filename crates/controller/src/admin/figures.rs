@@ -95,7 +95,7 @@ impl Target {
             min: policy.min_replicas,
             max: policy.max_replicas,
             capacity: observation.map(|seen| seen.capacity),
-            interval: pace.as_ref().map(|pace| pace.attended.interval.as_secs_f64()),
+            interval: pace.as_ref().map(|pace| pace.interval.as_secs_f64()),
             service: pace.and_then(|pace| pace.service).map(|service| service.as_secs_f64()),
             signals: signals
                 .enumerate()

@@ -8,6 +8,7 @@ use super::figures::health_name;
 use crate::Shared;
 use crate::autoscaler::{Active, Autoscaler, Key, Membership, Pace};
 use crate::hpa::{Native, NotDecided};
+use crate::index::Conflict;
 
 /// Which targets are asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,6 +80,7 @@ fn of_hpa(native: &Native) -> Value {
         "settings": settings.collect::<Vec<_>>(),
         "warnings": native.warnings,
         "problem": native.problem.as_ref().map(|problem| problem.message.clone()),
+        "conflict": native.conflict.as_ref().map(conflict),
         "held": native.held.as_ref().map(|(_, sentence)| sentence),
         "hpa": {
             "minReplicas": policy.min_replicas,
@@ -160,6 +162,8 @@ fn valid(active: &Active, now: Instant) -> Value {
             "account": active.account(now),
         },
         "held": active.held().map(|(_, sentence)| sentence),
+        "conflict": active.conflict.as_ref().map(conflict),
+        "truce": active.truce(),
         "quarantine": active.quarantine,
         "write": {
             "underWay": active.is_writing(),
@@ -171,13 +175,18 @@ fn valid(active: &Active, now: Instant) -> Value {
     })
 }
 
+/// Who else scales the target.
+fn conflict(conflict: &Conflict) -> Value {
+    json!({"message": conflict.message, "yields": conflict.yields})
+}
+
 /// How often pods' pages are read, and why.
 fn pace_of(pace: &Pace, policy: &Policy) -> Value {
     let metric = |signal: u8| {
         policy.signals.get(usize::from(signal)).map(|signal| named(signal).into_owned()).unwrap_or_default()
     };
     json!({
-        "intervalSeconds": pace.attended.interval.as_secs_f64(),
+        "intervalSeconds": pace.interval.as_secs_f64(),
         "why": pace.why(metric),
         "servicePerPodSeconds": pace.service.map(|service| service.as_secs_f64()),
         "engineShareAtMost": pace.engine_share(),

@@ -149,6 +149,9 @@ async fn the_state_of_a_target() {
     );
     assert_eq!(target["decision"]["replicas"], 2);
     assert_eq!(target["write"]["underWay"], true);
+    assert_eq!((&target["conflict"], &target["truce"]), (&json!(null), &json!(null)));
+    let off = "attention is off (--no-attention), or nothing was decided yet";
+    assert_eq!(target["pace"]["why"], off);
     let window =
         target["settings"].as_array().unwrap().iter().find(|s| s["name"] == "stable window").unwrap();
     assert_eq!((&window["value"], &window["from"]), (&json!("60s"), &json!("default")));

@@ -66,7 +66,9 @@ pub(crate) async fn watch_own_usage(shared: Arc<Shared>) {
 
 /// The pace of a target, for whoever asks.
 pub(crate) struct Pace {
-    pub(crate) attended: Attended,
+    pub(crate) interval: Duration,
+    /// What it follows from; none where nobody attends to it, or did not yet.
+    because: Option<Attended>,
     /// An engine's processor time for one reading, if known.
     pub(crate) service: Option<Duration>,
 }
@@ -74,12 +76,15 @@ pub(crate) struct Pace {
 impl Pace {
     /// The part of a core that each engine gives: at most this.
     pub(crate) fn engine_share(&self) -> Option<f64> {
-        Some(self.service?.as_secs_f64() / self.attended.interval.as_secs_f64())
+        Some(self.service?.as_secs_f64() / self.interval.as_secs_f64())
     }
 
     /// Why it is so, as a sentence.
     pub(crate) fn why(&self, metric: impl Fn(u8) -> String) -> String {
-        let cause = match self.attended.cause {
+        let Some(attended) = self.because else {
+            return "attention is off (--no-attention), or nothing was decided yet".to_owned();
+        };
+        let cause = match attended.cause {
             Cause::Held => "a person holds the count".to_owned(),
             Cause::AtMost => "there are as many replicas as there may be".to_owned(),
             Cause::Calm => "nothing happens".to_owned(),
@@ -90,7 +95,7 @@ impl Pace {
             Cause::Moved { signal } => format!("{} moved", metric(signal)),
             Cause::Surging { signal } => format!("{} is above what panic begins at", metric(signal)),
         };
-        let limit = match self.attended.limit {
+        let limit = match attended.limit {
             Limit::Need => "",
             Limit::Engine => "; limited by --engine-cpu-share",
             Limit::Own => "; limited by --own-cpu-share",
@@ -115,13 +120,14 @@ impl Active {
             engine_share: pacing.engine_share,
             strain: pacing.strain(),
         };
-        self.polling.set_interval(self.attention.attend(&look, &costs, now).interval);
+        let attended = self.attention.attend(&look, &costs, now);
+        self.polling.set_interval(attended.interval);
+        self.attended = Some(attended);
     }
 
     /// How often the pods' pages are read; none if no page is.
     pub(crate) fn pace(&self) -> Option<Pace> {
         let interval = self.polling.interval()?;
-        let attended = self.attention.attended();
-        Some(Pace { attended: Attended { interval, ..attended }, service: self.polling.service() })
+        Some(Pace { interval, because: self.attended, service: self.polling.service() })
     }
 }
