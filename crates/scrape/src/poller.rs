@@ -15,7 +15,7 @@ use crate::detection::Detection;
 use crate::filtering::{Filtering, Page};
 use crate::meters::{Meters, Value};
 use crate::pool::with_readings;
-use crate::schedule::Pacemaker;
+use crate::schedule::{Next, Pacemaker, Tries};
 use crate::{Endpoint, Host, ScrapeError, deadline};
 
 /// Where engines have their page, whatever an object says, unless the pod's label names one that has it elsewhere: AIBrix
@@ -94,20 +94,16 @@ impl Poller {
         let task = tokio::spawn(async move {
             let mut pod = PolledPod { detection, ..PolledPod::new(endpoint, beat.base, wanted) };
             let mut backoff = Backoff::default();
-            // When the poll began that is being tried once more.
-            let mut first = None;
+            let mut tries = Tries::default();
             loop {
                 let (began, slow) = (Instant::now(), beat.is_slow());
                 let outcome = pod.poll().await;
-                let at_once = slow && outcome.values.is_err() && !backoff.is_failing();
+                let again = slow && outcome.values.is_err() && !backoff.is_failing();
                 let wait = backoff.after(outcome.values.as_ref().err(), beat.base, Instant::now());
                 sink(outcome);
-                let scheduled = first.take().unwrap_or(began);
-                if at_once {
-                    first = Some(began);
-                    beat.again(began).await;
-                } else {
-                    beat.next(scheduled + wait).await;
+                match tries.next(began, again) {
+                    Next::Again(began) => beat.again(began).await,
+                    Next::After(began) => beat.next(began + wait).await,
                 }
             }
         });

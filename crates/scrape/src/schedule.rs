@@ -108,6 +108,36 @@ impl Beat {
     }
 }
 
+/// A poll that failed where what was read before would be fresh no more by the next one is tried a second time; the next
+/// one is counted from the first try.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    /// When the poll began whose second try is under way.
+    first: Option<Instant>,
+}
+
+/// What follows a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A second try of the poll that began then.
+    Again(Instant),
+    /// The first scheduled poll after then.
+    After(Instant),
+}
+
+impl Tries {
+    /// After the poll that began at `began`. `again`: it failed at a slow pace, and was the first to fail.
+    pub(crate) fn next(&mut self, began: Instant, again: bool) -> Next {
+        let first = self.first.take().unwrap_or(began);
+        if again {
+            self.first = Some(began);
+            Next::Again(began)
+        } else {
+            Next::After(first)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +156,17 @@ mod tests {
             polls.push(u64::try_from((due - origin).as_millis()).unwrap());
         }
         assert_eq!(polls, expected);
+    }
+
+    #[test]
+    fn a_second_try_does_not_shift_the_polls_after_it() {
+        let at = |seconds: u64| Instant::now().checked_add(Duration::from_secs(seconds)).unwrap();
+        let (first, second, third) = (at(10), at(20), at(30));
+        let mut tries = Tries::default();
+        assert_eq!(tries.next(first, true), Next::Again(first));
+        assert_eq!(tries.next(second, false), Next::After(first));
+        assert_eq!(tries.next(third, false), Next::After(third));
+        assert_eq!(tries.next(first, false), Next::After(first));
     }
 
     #[test]
