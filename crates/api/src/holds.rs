@@ -6,10 +6,11 @@
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
-use windlass_scaling::{Decision, Hold, Mode, Order, Policy, Reason, Stage};
+use windlass_scaling::{Decision, Hold, Mode, Order, Reason, Stage};
 
 use crate::explain::within;
 use crate::podautoscaler::PodAutoscaler;
+use crate::resolve::Resolved;
 use crate::settings::{Origin, Setting};
 use crate::warning::Warning;
 
@@ -39,25 +40,34 @@ pub(crate) struct Holds {
     /// All that needs no wall clock.
     pub(crate) hold: Hold,
     pub(crate) overriding: Option<Override>,
+    /// A switch that cannot be read, which pauses.
+    pub(crate) unreadable: Option<&'static str>,
     /// Each switch that is set, with its origin.
     pub(crate) settings: Vec<Setting>,
 }
 
 impl Holds {
-    /// Reads the switches. One that cannot be read is warned about and is as if it were not there.
+    /// Reads the switches. One that cannot be read is warned about and pauses: whoever set it meant to hold the target, and
+    /// nobody knows at what.
     pub(crate) fn read(
         object: &PodAutoscaler,
         bounds: RangeInclusive<u32>,
         warnings: &mut Vec<Warning>,
     ) -> Self {
         let mut holds = Self::default();
-        if let Some(mode) = read(object, MODE, mode, "is not auto, recommend or paused", warnings) {
+        if let Some(mode) = holds.switch(object, MODE, mode, "is not auto, recommend or paused", warnings) {
             holds.hold.mode = mode;
             holds.report("mode", MODE, mode_name(mode).to_owned());
         }
-        let held = read(object, HOLD_AT, count, "is not a whole number", warnings);
+        let held = holds.switch(object, HOLD_AT, count, "is not a whole number", warnings);
         let problem = "is not of the form \"12 until 2026-12-01T08:00Z\"";
-        let overriding = read(object, OVERRIDE, overriding, problem, warnings);
+        let overriding = holds.switch(object, OVERRIDE, overriding, problem, warnings);
+        if let Some(key) = holds.unreadable
+            && holds.hold.mode == Mode::Auto
+        {
+            holds.hold.mode = Mode::Paused;
+            holds.report("mode", key, mode_name(Mode::Paused).to_owned());
+        }
         if let Some(replicas) = held {
             holds.hold.order = Some(Order { replicas, until: None });
             holds.report("hold-at", HOLD_AT, replicas.to_string());
@@ -78,24 +88,28 @@ impl Holds {
         holds
     }
 
+    fn switch<T>(
+        &mut self,
+        object: &PodAutoscaler,
+        key: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+        problem: &str,
+        warnings: &mut Vec<Warning>,
+    ) -> Option<T> {
+        let text = object.metadata.annotations.as_ref()?.get(key)?;
+        let parsed = parse(text.trim());
+        if parsed.is_none() {
+            self.unreadable.get_or_insert(key);
+            let sentence =
+                format!("\"{text}\" {problem}; the target is paused until it is mended or removed");
+            warnings.push(Warning::new(key, sentence));
+        }
+        parsed
+    }
+
     fn report(&mut self, name: &str, key: &'static str, value: String) {
         self.settings.push(Setting { name: name.to_owned(), value, origin: Origin::Annotation(key) });
     }
-}
-
-fn read<T>(
-    object: &PodAutoscaler,
-    key: &str,
-    parse: impl Fn(&str) -> Option<T>,
-    problem: &str,
-    warnings: &mut Vec<Warning>,
-) -> Option<T> {
-    let text = object.metadata.annotations.as_ref()?.get(key)?;
-    let parsed = parse(text.trim());
-    if parsed.is_none() {
-        warnings.push(Warning::new(key, format!("\"{text}\" {problem}; it is as if it were not there")));
-    }
-    parsed
 }
 
 fn mode(text: &str) -> Option<Mode> {
@@ -135,6 +149,16 @@ pub(crate) fn over(order: Override) -> Warning {
     Warning::new(OVERRIDE, format!("\"{order}\" is over and ignored; remove it, or give it a later end"))
 }
 
+impl Resolved {
+    /// Why it is paused, if it is.
+    pub(crate) fn paused_by(&self) -> String {
+        match self.unreadable_switch {
+            Some(key) => format!("paused because {key} cannot be read"),
+            None => format!("paused by {MODE}"),
+        }
+    }
+}
+
 /// Whether this annotation is one of the switches.
 pub(crate) fn is_annotation(key: &str) -> bool {
     [MODE, HOLD_AT, OVERRIDE].contains(&key)
@@ -142,17 +166,13 @@ pub(crate) fn is_annotation(key: &str) -> bool {
 
 /// The hold that stands above `decision`: the reason of condition `Held`, and a sentence that does not tell the time, so
 /// that it changes only when what it says does. `would_be` is the decision's, or an older one of it.
-pub fn held(
-    decision: &Decision,
-    policy: &Policy,
-    until: Option<Override>,
-    would_be: u32,
-) -> Option<(&'static str, String)> {
+pub fn held(decision: &Decision, resolved: &Resolved, would_be: u32) -> Option<(&'static str, String)> {
+    let Resolved { policy, overriding: until, .. } = resolved;
     let step = decision.steps.last().filter(|step| step.stage == Stage::Hold)?;
     let to = step.to;
     let would_be = format!("would be {would_be}");
     Some(match step.reason {
-        Reason::Paused => ("Paused", format!("paused by {MODE}: holding {to}, {would_be}")),
+        Reason::Paused => ("Paused", format!("{}: holding {to}, {would_be}", resolved.paused_by())),
         Reason::Recommended => ("Recommend", format!("only recommending: holding {to}, {would_be}")),
         Reason::HeldAt { asked, until: end } => {
             let bounds = within(asked, to, (policy.min_replicas, policy.max_replicas));

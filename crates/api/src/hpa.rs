@@ -204,7 +204,8 @@ pub fn held(resolved: &Resolved, now: Instant) -> Option<(&'static str, String)>
         (Mode::Paused, _) => Some((
             "Paused",
             format!(
-                "paused by {MODE}: the HorizontalPodAutoscaler neither raises nor lowers, and has no bounds"
+                "{}: the HorizontalPodAutoscaler neither raises nor lowers, and has no bounds",
+                resolved.paused_by()
             ),
         )),
         (Mode::Recommend, _) => Some((

@@ -33,6 +33,8 @@ pub struct Resolved {
     pub schedules: Schedules,
     /// A count that is ordered until a time of the wall clock.
     pub overriding: Option<Override>,
+    /// A safety switch that cannot be read, and so pauses.
+    pub unreadable_switch: Option<&'static str>,
     /// It is over, and the warnings say so.
     says_over: bool,
     /// Where each signal is read, in the order of the policy's signals.
@@ -133,6 +135,7 @@ pub fn resolve_by(object: &PodAutoscaler, catalogue: &Arc<Catalogue>) -> Result<
         hpa: is_hpa.then_some(metrics),
         schedules,
         overriding: holds.overriding,
+        unreadable_switch: holds.unreadable,
         says_over: false,
         sources,
         catalogue: Arc::clone(catalogue),

@@ -457,7 +457,7 @@ fn the_safety_switches() {
 }
 
 #[test]
-fn a_switch_that_cannot_be_read_is_as_if_it_were_not_there() {
+fn a_switch_that_cannot_be_read_pauses() {
     for (key, text, problem) in [
         (MODE, "off", "is not auto, recommend or paused"),
         (MODE, "", "is not auto, recommend or paused"),
@@ -470,18 +470,27 @@ fn a_switch_that_cannot_be_read_is_as_if_it_were_not_there() {
         (OVERRIDE, "12 until 2026-12-01T08:00", "is not of the form \"12 until 2026-12-01T08:00Z\""),
         (OVERRIDE, "x until 2026-12-01T08:00Z", "is not of the form \"12 until 2026-12-01T08:00Z\""),
     ] {
-        let warning = format!("{key}: \"{text}\" {problem}; it is as if it were not there");
-        let resolved = check(&[(key, text)], KPA, &[], &[&warning]);
-        assert_eq!((resolved.policy.hold, resolved.overriding), (Hold::default(), None));
+        let warning =
+            format!("{key}: \"{text}\" {problem}; the target is paused until it is mended or removed");
+        let setting = format!("mode = paused (annotation {key})");
+        let resolved = check(&[(key, text)], KPA, &[&setting], &[&warning]);
+        let paused = Hold { mode: Mode::Paused, order: None };
+        assert_eq!((resolved.policy.hold, resolved.overriding), (paused, None));
+        assert_eq!(resolved.unreadable_switch, Some(key));
     }
-    let bad = "windlass.dev/mode: \"halt\" is not auto, recommend or paused; it is as if it were not there";
+    let bad = "windlass.dev/override: \"12\" is not of the form \"12 until 2026-12-01T08:00Z\"; the target is paused until it is mended \
+               or removed";
+    let recommend = "mode = recommend (annotation windlass.dev/mode)";
+    let resolved = check(&[(MODE, "recommend"), (OVERRIDE, "12")], KPA, &[recommend], &[bad]);
+    assert_eq!(resolved.policy.hold.mode, Mode::Recommend, "it holds as well");
+    let bad = "windlass.dev/mode: \"halt\" is not auto, recommend or paused; the target is paused until it is mended or removed";
     let resolved = check(
         &[(MODE, "halt"), (HOLD_AT, "3")],
         KPA,
         &["hold-at = 3 (annotation windlass.dev/hold-at)"],
         &[bad],
     );
-    assert_eq!(resolved.policy.hold.order.map(|order| order.replicas), Some(3), "the others are honoured");
+    assert_eq!(resolved.policy.hold.order.map(|order| order.replicas), Some(3), "what would be");
 }
 
 #[test]

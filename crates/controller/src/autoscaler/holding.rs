@@ -48,6 +48,6 @@ impl Active {
     /// The hold in force: a reason and a sentence, for a condition.
     pub(crate) fn held(&self) -> Option<(&'static str, String)> {
         let would_be = self.holding?.would_be;
-        windlass_api::held(&self.decision, &self.resolved.policy, self.resolved.overriding, would_be)
+        windlass_api::held(&self.decision, &self.resolved, would_be)
     }
 }
