@@ -152,12 +152,12 @@ fn by_basis(proposal: &Proposal, policy: &Policy, now: Instant) -> String {
         ),
         // Nothing happens any longer, and panic is not over.
         (Basis::Panic { value: 0.0, since }, _) => {
-            format!("{name} asks for {replicas}: nothing now, but in panic for {}", written(now - since))
+            format!("{name} asks for {replicas}: nothing now, but in panic{}", over_threshold(since, now))
         }
         (Basis::Panic { value, since }, _) => format!(
-            "{name} asks for {replicas}: {}, target {target} per replica, in panic for {}",
+            "{name} asks for {replicas}: {}, target {target} per replica, in panic{}",
             number(value),
-            written(now - since)
+            over_threshold(since, now)
         ),
         (Basis::AtLeast { mean }, _) => format!(
             "{name} asks for {replicas}: at least {} on average over 10s, target {target} per replica, \
@@ -261,6 +261,15 @@ fn written(duration: Duration) -> String {
 /// Four significant digits are enough to recognise a number by.
 fn number(value: f64) -> String {
     format!("{value:.3e}").parse().unwrap_or(value).to_string()
+}
+
+/// Panic goes on for a stable window behind the last time that its threshold was reached.
+fn over_threshold(last: Instant, now: Instant) -> String {
+    let ago = now - last;
+    if ago < Duration::from_secs(1) {
+        return String::new();
+    }
+    format!(", last over its threshold {} ago", written(ago))
 }
 
 #[cfg(test)]
@@ -405,12 +414,12 @@ mod tests {
         check(
             &kpa,
             Basis::Panic { value: 100.0, since: at(88) },
-            "inflight asks for 5: 100, target 20 per replica, in panic for 12s",
+            "inflight asks for 5: 100, target 20 per replica, in panic, last over its threshold 12s ago",
         );
         check(
             &kpa,
             Basis::Panic { value: 0.0, since: at(88) },
-            "inflight asks for 5: nothing now, but in panic for 12s",
+            "inflight asks for 5: nothing now, but in panic, last over its threshold 12s ago",
         );
         check(
             &kpa,
