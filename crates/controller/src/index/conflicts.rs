@@ -186,21 +186,24 @@ fn with_rivals(key: &Key, target: &TargetRef, rivals: &[String]) -> Conflict {
     Conflict { yields: true, message }
 }
 
-/// The same sentence on both objects.
-fn both(older: &str, younger: &str, target: &TargetRef) -> String {
+/// The same sentence on both objects, and on the older one of all that are younger.
+fn all(older: &str, younger: &[&str], target: &TargetRef) -> String {
+    let (both, write, two) =
+        if younger.len() > 1 { ("all", "write", "them") } else { ("both", "writes", "the two") };
+    let names = younger.join(" and ");
     format!(
-        "PodAutoscalers {older} and {younger} both scale {}/{}: {older} is older and goes on, {younger} writes nothing; \
-         delete one of the two",
+        "PodAutoscalers {older} and {names} {both} scale {}/{}: {older} is older and goes on, {names} {write} nothing; \
+         keep one of {two}",
         target.kind, target.name
     )
 }
 
 fn with_older(older: &Key, key: &Key, target: &TargetRef) -> Conflict {
-    Conflict { yields: true, message: both(&older.name, &key.name, target) }
+    Conflict { yields: true, message: all(&older.name, &[&key.name], target) }
 }
 
 fn with_younger(key: &Key, others: &[&str], target: &TargetRef) -> Conflict {
-    Conflict { yields: false, message: both(&key.name, &others.join(", "), target) }
+    Conflict { yields: false, message: all(&key.name, others, target) }
 }
 
 #[cfg(test)]

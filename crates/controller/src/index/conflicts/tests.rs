@@ -82,6 +82,20 @@ async fn a_role_and_the_whole_are_two_writers() {
 }
 
 #[tokio::test]
+async fn the_oldest_of_three_names_all() {
+    let mut world = World::new();
+    world.index.delete_autoscaler(&key());
+    for (name, age) in [("pa", 5), ("b", 3), ("c", 9)] {
+        world.index.apply_autoscaler(claim(name, age, None));
+    }
+    assert_eq!(
+        conflict(&world, "b").unwrap().message,
+        "PodAutoscalers b and pa and c all scale Deployment/engine: b is older and goes on, pa and c write nothing; \
+         keep one of them"
+    );
+}
+
+#[tokio::test]
 async fn both_names_are_told_on_both_and_the_younger_writes_nothing() {
     let mut world = World::new();
     world.index.delete_autoscaler(&key());
@@ -91,7 +105,7 @@ async fn both_names_are_told_on_both_and_the_younger_writes_nothing() {
     world.acknowledge(3);
     world.index.apply_autoscaler(claim("b", 3, None));
     let expect = "PodAutoscalers b and pa both scale Deployment/engine: b is older and goes on, pa writes nothing; \
-                  delete one of the two";
+                  keep one of the two";
     for name in ["pa", "b"] {
         assert_eq!(conflict(&world, name).unwrap().message, expect);
     }
