@@ -5,6 +5,7 @@ CARGO ?= cargo
 
 # The main job in front of your eyes. DEMO_KEEP=1 leaves it running to explore.
 demo:
+	@echo "Building Windlass; from nothing that and the control plane take about 15 minutes."
 	$(CARGO) run --quiet --package windlass -- demo
 
 # Every test, end to end on a real control plane, then the table of conformance with the peers.

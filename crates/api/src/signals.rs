@@ -319,6 +319,8 @@ fn note_reading(entry: &Entry<'_>, metric: &Metric, warnings: &mut Vec<Warning>)
     let name = entry.metric;
     let own_name = metric.canonical.as_deref() == Some(name);
     let counter = metric.aliases.iter().all(|alias| alias.series_type == SeriesType::Counter);
+    let meant = entry.catalogue.meant_by(metric);
+    let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
     let ends_like_one = name.ends_with("_total") && metric.canonical.is_some() && !metric.has_histogram();
     if !own_name && (counter || ends_like_one) {
         warnings.push(Warning::new(
@@ -328,14 +330,14 @@ fn note_reading(entry: &Entry<'_>, metric: &Metric, warnings: &mut Vec<Warning>)
     } else if metric.canonical.is_none() && metric.has_histogram() {
         warnings.push(Warning::new(
             &entry.path,
-            format!("{name} is not in the catalogue: it is read as a histogram of exactly this name"),
+            format!("{name} is not in the catalogue: it is read as a histogram of exactly this name{meant}"),
         ));
     } else if metric.canonical.is_none() {
         warnings.push(Warning::new(
             &entry.path,
             format!(
                 "{name} is not in the catalogue: it is read under exactly this name and added up over pods \
-                 (as its rate, if the pods declare a counter)"
+                 (as its rate, if the pods declare a counter){meant}"
             ),
         ));
     }

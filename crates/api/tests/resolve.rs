@@ -317,6 +317,16 @@ fn targets_are_read_in_the_unit_of_their_metric() {
     target("request_rate", "5", Kind::Additive, 5.0, &[]);
     target("avg_prompt_throughput_toks_per_s", "5", Kind::Additive, 5.0, &[]);
     target(
+        "runing",
+        "5",
+        Kind::Additive,
+        5.0,
+        &[
+            "spec: runing is not in the catalogue: it is read under exactly this name and added up over pods (as its rate, if \
+           the pods declare a counter); did you mean running?",
+        ],
+    );
+    target(
         "my_queue_depth",
         "5",
         Kind::Additive,

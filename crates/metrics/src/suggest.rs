@@ -21,6 +21,14 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>, count
     ranked.into_iter().take(count).map(|(_, name)| name).collect()
 }
 
+/// Of `names` the one that `wanted` may be a slip of: the most alike, at most two letters apart. None for short names, and
+/// for one that is among them.
+pub fn meant<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = names.into_iter().map(|name| (edit_distance(wanted, name), name));
+    let (distance, name) = distances.min()?;
+    (wanted.len() > 4 && (1..=2).contains(&distance)).then_some(name)
+}
+
 /// How many letters must be put in, taken out or replaced to make `b` of `a` (Levenshtein 1966).
 fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -52,5 +60,14 @@ mod tests {
         let names = sample_names(page);
         assert_eq!(names.iter().copied().collect::<Vec<_>>(), ["queue_depth", "queue_length", "up"]);
         assert_eq!(nearest("queue_dept", names.iter().copied(), 2), ["queue_depth", "queue_length"]);
+        for (wanted, name) in [
+            ("runing", Some("running")),
+            ("waitign", Some("waiting")),
+            ("running", None),
+            ("runs", None),
+            ("my_queue_depth", None),
+        ] {
+            assert_eq!(meant(wanted, ["running", "waiting", "rung"]), name, "{wanted}");
+        }
     }
 }

@@ -25,5 +25,5 @@ fn the_example_extends_the_catalogue() {
     let running = catalogue.resolve("running").unwrap();
     assert_eq!(running.aliases[0].to_string(), "ours_jobs_active");
     let why = catalogue.why_lacking(&catalogue.resolve("kv_util").unwrap(), "ours").unwrap();
-    assert!(why.ends_with("it has no cache of keys and values"), "{why}");
+    assert!(why.ends_with("only its jobs and its GPU seconds are known"), "{why}");
 }

@@ -333,7 +333,7 @@ proptest! {
             _ = writeln!(text, "{name}{{{}}} {value}", labels.join(","));
         }
         let catalogue = Catalogue::parse(
-            "[[engine]]\nname = 'e'\ntitle = 'E'\nprefixes = ['h']\n[[metric]]\nname = 'time'\nkind = 'latency'\n\
+            "[[engine]]\nname = 'e'\ntitle = 'E'\nprefixes = ['e:']\n[[metric]]\nname = 'time'\nkind = 'latency'\n\
              unit = 's'\naggregation = 'sum'\nalias = [{ engine = 'e', type = 'histogram', add = ['h'] }]",
         )
         .unwrap();

@@ -42,6 +42,11 @@ pub enum ScrapeError {
     /// The page is not a metrics page.
     #[error("the page is not readable: {0}")]
     Page(#[from] PageError),
+    /// The page is something else altogether: JSON, HTML.
+    #[error(
+        "the answer is {0}, no metrics page: is path right? (TensorRT-LLM's is /prometheus/metrics, most others' /metrics)"
+    )]
+    Foreign(&'static str),
     /// The path or host cannot be asked for.
     #[error("not a valid request: {0}")]
     Request(String),
@@ -103,12 +108,21 @@ impl ScrapeError {
             Self::Status(_) => "status",
             Self::TooLarge => "too-large",
             Self::Broke(_) | Self::Faulty(_) => "broken-off",
-            Self::Page(_) | Self::Encoding(_) => "page",
+            Self::Page(_) | Self::Encoding(_) | Self::Foreign(_) => "page",
             Self::Request(_) => "request",
             Self::NotTls | Self::Certificate(_) | Self::Handshake(_) => "tls",
             Self::Credentials(_) => "credentials",
             Self::Refused(_) | Self::NotPrometheus(_) => "prometheus",
             Self::NoValue(_) => "no-value",
+        }
+    }
+
+    /// What a page that cannot be read is, as far as its beginning tells.
+    pub(crate) fn of_page(error: PageError, page: &[u8]) -> Self {
+        match page.trim_ascii_start().first() {
+            Some(b'{' | b'[') => Self::Foreign("JSON"),
+            Some(b'<') => Self::Foreign("HTML"),
+            _ => Self::Page(error),
         }
     }
 

@@ -227,7 +227,8 @@ impl PolledPod {
 
     fn read_whole(&mut self, page: &Answer, asked: Instant) -> Result<Taken, ScrapeError> {
         with_readings(|readings| {
-            self.wanted.read(&page.bytes, page.format, readings)?;
+            let read = self.wanted.read(&page.bytes, page.format, readings);
+            read.map_err(|error| ScrapeError::of_page(error, &page.bytes))?;
             if page.lost {
                 self.filtering.restarted(asked);
             }

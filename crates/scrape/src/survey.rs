@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_metrics::catalogue::SeriesType;
+use windlass_metrics::suggest::sample_names;
 use windlass_metrics::{
     Catalogue, Detected, Format, Histogram, Meter, Metric, PageError, Reading, Readings, Sample, Statistic,
     Wanted,
@@ -42,6 +43,17 @@ pub struct Survey {
     pub costs: Vec<Cost>,
     /// One for each metric.
     pub rows: Vec<Row>,
+    /// All metrics of the catalogue were asked for.
+    pub whole_catalogue: bool,
+    /// The names on the page, sorted.
+    pub names: Vec<String>,
+}
+
+impl Survey {
+    /// Whether the page has all that was asked for.
+    pub fn is_complete(&self) -> bool {
+        !self.rows.iter().any(|row| matches!(row.value, Value::Missing(_)))
+    }
 }
 
 /// What one request cost.
@@ -114,10 +126,14 @@ pub async fn survey_endpoint(
     let first = take(&mut client, endpoint, "").await?;
     let detected = question.detect((&first.bytes, first.format));
     let wanted = question.wanted(detected.as_ref());
-    wanted.read(&first.bytes, first.format, &mut before)?;
+    let read = |page: &Taken, readings: &mut Readings| {
+        let read = wanted.read(&page.bytes, page.format, readings);
+        read.map_err(|error| ScrapeError::of_page(error, &page.bytes))
+    };
+    read(&first, &mut before)?;
     tokio::time::sleep(apart).await;
     let second = take(&mut client, endpoint, "").await?;
-    wanted.read(&second.bytes, second.format, &mut readings)?;
+    read(&second, &mut readings)?;
     let scheme = if endpoint.access.is_some() { "https" } else { "http" };
     let what = format!("{scheme}://{}{}", endpoint.host, endpoint.path);
     let page = Cost { what, bytes: second.bytes.len(), took: Some(second.took) };
@@ -205,7 +221,9 @@ impl Question<'_> {
             let absent = readings.on_page().get(at).is_some_and(Option::is_none);
             let engine = detected.as_ref().filter(|_| absent);
             let lacks = engine.and_then(|known| self.catalogue.why_lacking(metric, &known.engine));
-            lacks.or_else(|| wanted.missing(page.0, page.1, at)).unwrap_or_default()
+            let why = lacks.or_else(|| wanted.missing(page.0, page.1, at)).unwrap_or_default();
+            let meant = self.catalogue.meant_by(metric);
+            meant.map_or(why.clone(), |meant| format!("{why}; did you mean {meant}, of the catalogue?"))
         };
         let rows = self.metrics.iter().zip(readings.iter()).enumerate().map(|(at, (metric, reading))| {
             let alias = reading.as_ref().and_then(|reading| metric.aliases.get(reading.alias));
@@ -224,6 +242,8 @@ impl Question<'_> {
             version: self.version.map(str::to_owned),
             costs,
             rows: rows.collect(),
+            whole_catalogue: self.metrics.len() == self.catalogue.metrics().len(),
+            names: sample_names(page.0).into_iter().map(str::to_owned).collect(),
             detected,
         }
     }

@@ -221,7 +221,7 @@ async fn no_pages() {
     )
     .await;
     let html = "<!DOCTYPE html><html><body>queue</body></html>";
-    check(Stays(of_length(html.len(), html)), "page: the page is not readable", 1).await;
+    check(Stays(of_length(html.len(), html)), "page: the answer is HTML, no metrics page", 1).await;
     check(Stays(of_length(0, "")), "[None]", 1).await;
     check(Stays(b"SSH-2.0-OpenSSH_9.2\r\n".into()), "broken-off: what came is not HTTP", 2).await;
     check(Stays(vec![0x15, 3, 3, 0, 2, 2, 70]), "broken-off: what came is not HTTP", 2).await;

@@ -1,6 +1,5 @@
 //! `windlass crd`
 
 pub(crate) fn run() -> anyhow::Result<()> {
-    print!("{}", windlass_api::crd::yaml()?);
-    Ok(())
+    crate::printed(&windlass_api::crd::yaml()?)
 }

@@ -24,16 +24,21 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let began = Instant::now();
     let (plane, agent) = crate::testbed::up(NAME, 4, HPA_SYNC_PERIOD).await?;
     say(&format!("Kubernetes {} is up ({:.1} s)", plane.server_version(), began.elapsed().as_secs_f64()));
-    let outcome = tokio::select! {
-        outcome = acts(&plane) => outcome,
+    let played = tokio::select! {
+        played = acts(&plane) => played,
         interrupted = crate::interrupted() => interrupted.and(Err(anyhow::anyhow!("interrupted"))),
+    };
+    let outcome = match played {
+        Ok(controller) => keep(&plane, controller).await,
+        Err(error) => Err(error),
     };
     agent.stop().await;
     plane.shutdown().await?;
     outcome
 }
 
-async fn acts(plane: &Plane) -> anyhow::Result<()> {
+/// The controller goes on.
+async fn acts(plane: &Plane) -> anyhow::Result<ControllerProcess> {
     say("Windlass: its CRD, its controller");
     show(plane, &format!("kubectl apply -f {CRD}")).await?;
     show(plane, "kubectl wait --for=condition=Established crd/podautoscalers.autoscaling.aibrix.ai").await?;
@@ -44,6 +49,11 @@ async fn acts(plane: &Plane) -> anyhow::Result<()> {
     if let Some(status) = controller.ended()? {
         bail!("the controller ended ({status}); see {}", controller.log().display());
     }
+    Ok(controller)
+}
+
+/// Waits for Ctrl-C if that is wanted, then ends.
+async fn keep(plane: &Plane, mut controller: ControllerProcess) -> anyhow::Result<()> {
     if std::env::var_os("DEMO_KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         println!("\nIt keeps running until Ctrl-C. In another terminal:\n");
         println!("  export KUBECONFIG={}", plane.kubeconfig().display());

@@ -12,6 +12,7 @@ mod rbac;
 mod testbed;
 mod verify;
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ async fn main() -> ExitCode {
         Command::Controller(arguments) => controller::run(arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Crd => crd::run().map(|()| ExitCode::SUCCESS),
         Command::Verify(arguments) => verify::run(arguments).await,
-        Command::Metrics(arguments) => metrics::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Metrics(arguments) => metrics::run(arguments).await,
         Command::Rbac(arguments) => rbac::run(arguments).map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "testbed")]
         Command::Testbed(command) => testbed::run(command).await,
@@ -73,6 +74,26 @@ async fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         eprintln!("windlass: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+/// Prints it. Who reads only the beginning, as `head` does, has what it wants.
+pub(crate) fn printed(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The kubeconfig's cluster, or the one this runs in.
+async fn cluster() -> anyhow::Result<kube::Config> {
+    kube::Config::infer().await.map_err(|error| {
+        // What is wrong with a configuration that is there is worth telling.
+        let of_home =
+            std::env::home_dir().map(|home| home.join(".kube/config")).filter(|config| config.exists());
+        let is_one = std::env::var_os("KUBECONFIG").is_some() || of_home.is_some();
+        let why = if is_one { format!(" ({error})") } else { String::new() };
+        anyhow::anyhow!("there is no cluster{why}: set KUBECONFIG")
     })
 }
 

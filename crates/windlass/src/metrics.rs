@@ -1,8 +1,9 @@
 //! `windlass metrics`: what is seen of one engine. It writes nothing.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use windlass_scrape::{Access, Credentials, Endpoint, Host, TlsOptions};
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "Exit code: 0 if there is a page, and each --metric has a reading on it; 1 if not, or if it cannot be read."
+)]
 pub(crate) struct Arguments {
     /// A pod of the kubeconfig's cluster (NAME or NAMESPACE/NAME; read at its address, so from inside of the network of
     /// pods), a URL, a file with a page that was saved, or - for standard input. What exists as a file is one.
@@ -31,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     port: Option<u16>,
     /// The path of the pod's page, likewise; begins with a slash.
-    #[arg(long)]
+    #[arg(long, value_parser = rooted)]
     path: Option<String>,
     /// Only this metric, and what its name stands for; any name that targetMetric may have. May be given several times.
     #[arg(short, long = "metric", value_name = "NAME")]
@@ -47,16 +51,20 @@ pub(crate) struct Arguments {
     catalogue: Option<PathBuf>,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn rooted(path: &str) -> Result<String, String> {
+    if path.starts_with('/') { Ok(path.to_owned()) } else { Err(format!("it begins with a slash: /{path}")) }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let catalogue = crate::catalogue(arguments.catalogue.as_deref())?;
     if arguments.list {
-        return printed(&catalogue.markdown());
+        return crate::printed(&catalogue.markdown()).map(|()| ExitCode::SUCCESS);
     }
     let look_up = |name: &String| catalogue.resolve(name).with_context(|| format!("--metric {name}"));
     let named: Vec<Metric> = arguments.metrics.iter().map(look_up).collect::<Result<_, _>>()?;
     let Some(subject) = &arguments.subject else {
         let meanings: Vec<String> = named.iter().map(|metric| meaning(metric, None)).collect();
-        return printed(&meanings.concat());
+        return crate::printed(&meanings.concat()).map(|()| ExitCode::SUCCESS);
     };
     let metrics = if named.is_empty() { catalogue.metrics() } else { &named };
     let survey = survey(&arguments, subject, &catalogue, metrics).await?;
@@ -66,15 +74,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         writeln!(text, "{}", meaning(metric, engine))?;
     }
     write!(text, "{survey}")?;
-    printed(&text)
-}
-
-/// Who reads only the beginning, as `head` does, has what it wants.
-fn printed(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    crate::printed(&text)?;
+    let lacks = !named.is_empty() && !survey.is_complete();
+    Ok(if lacks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What is looked at.
@@ -204,13 +206,9 @@ fn endpoint_of(url: &str) -> anyhow::Result<Endpoint> {
 }
 
 async fn pod(subject: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
-    let config = kube::Config::infer().await.map_err(|error| {
-        // What is wrong with one that is there is worth telling.
-        let of_home = std::env::home_dir().map(|home| home.join(".kube/config")).filter(|config| config.exists());
-        let is_one = std::env::var_os("KUBECONFIG").is_some() || of_home.is_some();
-        let why = if is_one { format!(" ({error})") } else { String::new() };
-        anyhow!("{subject} is no file, and there is no cluster to look for a pod in: set KUBECONFIG, or give a URL{why}")
-    })?;
+    let config = crate::cluster()
+        .await
+        .map_err(|error| anyhow!("{subject} is no file, and {error}, or give a URL"))?;
     let (within, name) = match subject.split_once('/') {
         Some((own, _)) if namespace.is_some_and(|namespace| namespace != own) => {
             bail!("{subject} names another namespace than -n does; leave one of them out")

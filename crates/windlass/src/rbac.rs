@@ -47,6 +47,5 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         lease: arguments.lease_name,
         secrets: arguments.secrets,
     };
-    print!("{}", rbac.yaml());
-    Ok(())
+    crate::printed(&rbac.yaml())
 }

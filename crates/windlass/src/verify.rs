@@ -77,19 +77,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         All { found, crd: None }
     };
     match arguments.output {
-        Output::Table => print!("{}", table::of(&all)),
-        Output::Json => println!("{:#}", as_json(&all)),
+        Output::Table => crate::printed(&table::of(&all))?,
+        Output::Json => crate::printed(&format!("{:#}\n", as_json(&all)))?,
     }
     Ok(ExitCode::from(verdict(&all)))
 }
 
 fn verdict(All { found, crd: _ }: &All) -> u8 {
-    if found.reports.is_empty() {
-        NOTHING
-    } else if found.unreadable.is_empty() && found.reports.iter().all(|report| report.accepted) {
-        ACCEPTED
-    } else {
+    if !found.unreadable.is_empty() || found.reports.iter().any(|report| !report.accepted) {
         REFUSED
+    } else if found.reports.is_empty() {
+        NOTHING
+    } else {
+        ACCEPTED
     }
 }
 

@@ -132,7 +132,9 @@ impl AliasRow {
         let mut written = written.into_iter().filter_map(|(operator, terms)| Some((operator, terms?)));
         let (Some((operator, terms)), None) = (written.next(), written.next()) else {
             let engine = self.engine;
-            return Err(format!("an alias of engine `{engine}` needs one of `add`, `multiply` and `divide`"));
+            return Err(format!(
+                "an alias of engine `{engine}` needs just one of `add`, `multiply` and `divide`"
+            ));
         };
         let aggregation = self.aggregation.unwrap_or(of_metric);
         let term = |text: String| {
@@ -150,6 +152,12 @@ impl AliasRow {
         };
         check(&alias).map(|()| alias)
     }
+}
+
+/// Whether series that nearly every exporter has begin so, or any.
+fn begins_others(prefix: &str) -> bool {
+    const OF_ALL: [&str; 6] = ["process_", "python_", "go_", "http_", "promhttp_", "scrape_"];
+    OF_ALL.iter().any(|of_all| of_all.starts_with(prefix) || *of_all == prefix)
 }
 
 /// A prefix by which nobody is told, because those of an engine that comes before begin it; with that engine.
@@ -312,13 +320,16 @@ impl Catalogue {
         if self.engine(&engine.name).is_some() {
             return Err("it is known already".to_owned());
         }
-        if engine.prefixes.is_empty() && engine.labels.is_empty()
-            || engine.prefixes.iter().any(String::is_empty)
-        {
+        if engine.prefixes.is_empty() && engine.labels.is_empty() {
             return Err(
                 "it needs `prefixes`, the beginnings of its series, or `labels`, what pods' labels call it"
                     .to_owned(),
             );
+        }
+        if let Some(prefix) = engine.prefixes.iter().find(|prefix| begins_others(prefix)) {
+            return Err(format!(
+                "the prefix `{prefix}` tells no engine, because others' series begin so; give a longer one"
+            ));
         }
         if !(engine.path.starts_with('/') && engine.path.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(format!(

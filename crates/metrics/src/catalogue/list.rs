@@ -60,7 +60,7 @@ title = \"Our engine\"
 prefixes = [\"ours_\"]           # how its series begin, and no other engine's
 labels = [\"our-engine\"]         # what the pods' labels call it
 generations = [{ name = \"2\", series = \"ours_jobs_active\" }]
-lacks = \"it has no cache of keys and values\"
+lacks = \"only its jobs and its GPU seconds are known\"
 
 [[metric]]
 name = \"running\"                # known: an alias is added
@@ -69,6 +69,13 @@ engine = \"ours\"
 generation = \"2\"
 type = \"gauge\"
 add = [\"ours_jobs_active\"]
+
+[[metric]]
+name = \"inflight\"               # is not made of running and waiting by itself
+[[metric.alias]]
+engine = \"ours\"
+type = \"gauge\"
+add = [\"ours_jobs_active\", \"ours_jobs_queued\"]
 
 [[metric]]
 name = \"gpu_seconds_rate\"       # new: kind, unit and aggregation are needed
@@ -152,6 +159,22 @@ impl Catalogue {
     /// The whole catalogue as Markdown: a table of what each engine has, then where each metric is read.
     pub fn markdown(&self) -> String {
         let mut out = String::new();
+        _ = writeln!(
+            out,
+            "| engine | name | also, in pods' labels | its series begin with | page |\n|---|---|---|---|---|"
+        );
+        for Engine { name, title, prefixes, labels, path, .. } in &self.engines {
+            let written = |names: &[String]| {
+                names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            };
+            _ = writeln!(
+                out,
+                "| {title} | `{name}` | {} | {} | `{path}` |",
+                written(labels),
+                written(prefixes)
+            );
+        }
+        _ = writeln!(out);
         let titles: Vec<&str> = self.engines.iter().map(|engine| engine.title.as_str()).collect();
         _ = writeln!(out, "| metric | kind | unit | {} |", titles.join(" | "));
         _ = writeln!(out, "|---|---|---|{}", "---|".repeat(titles.len()));
@@ -159,9 +182,9 @@ impl Catalogue {
             let marks: Vec<&str> = self.cells(metric).map(|cell| cell.mark()).collect();
             _ = writeln!(
                 out,
-                "| `{}` | {:?} | {} | {} |",
+                "| `{}` | {} | {} | {} |",
                 metric.name,
-                metric.kind,
+                format!("{:?}", metric.kind).to_lowercase(),
                 metric.unit,
                 marks.join(" | ")
             );

@@ -32,6 +32,7 @@ pub use engine::{AliasUsed, Detected, DetectedBy, Engine, Generation, LABELS};
 pub use file::CatalogueError;
 
 use crate::selector::{Matcher, Selector, SelectorError};
+use crate::suggest;
 
 /// How values of several pods make a fleet's total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -177,6 +178,13 @@ impl Catalogue {
             });
         }
         Ok(metric)
+    }
+
+    /// The name of the catalogue that the name of `metric`, which it does not know, may be a slip of.
+    pub fn meant_by(&self, metric: &Metric) -> Option<&str> {
+        let name = metric.aliases.first()?.terms.first().filter(|_| metric.canonical.is_none())?;
+        let known = self.by_name.keys().chain(self.by_series.keys());
+        suggest::meant(&name.selector.name, known.map(String::as_str))
     }
 
     fn by_its_name(&self, named: Named) -> Metric {

@@ -20,8 +20,8 @@ fn faults_are_named() {
     check(&format!("{ROW}colour = 'red'\n{ALIAS}"), "unknown field `colour`");
     check(&format!("{ROW}alias = []"), "catalogue row `a`: it has no alias");
     check(&alias("'e:a'", ""), "names no series");
-    check(&alias("add = ['e:a']", ""), "needs one of `add`, `multiply` and `divide`");
-    check(&alias("add", "add = ['e:a']\ndivide"), "needs one of `add`, `multiply` and `divide`");
+    check(&alias("add = ['e:a']", ""), "needs just one of `add`, `multiply` and `divide`");
+    check(&alias("add", "add = ['e:a']\ndivide"), "needs just one of `add`, `multiply` and `divide`");
     check(&alias("e:a", "e{x=1}"), "`e{x=1}` is not a metric name (label x needs a value in quotes)");
     check(&alias("gauge", "asdeclared"), "unknown variant `asdeclared`");
     check(&alias("'e'", "'f'"), "there is no engine `f`; there are e");
@@ -55,6 +55,9 @@ fn faults_are_named() {
     check(ENGINE, "catalogue engine `e`: it is known already");
     let other = ENGINE.replace("'e'", "'f'");
     check(&other.replace("'e:'", ""), "catalogue engine `f`: it needs `prefixes`");
+    for prefix in ["''", "'process_'", "'p'"] {
+        check(&other.replace("'e:'", prefix), "tells no engine, because others' series begin so");
+    }
     for prefix in ["'e:'", "'e:f'"] {
         let told =
             format!("series that begin with `{}` would be told as those of `e`", prefix.trim_matches('\''));

@@ -7,6 +7,9 @@ use windlass_metrics::catalogue::DetectedBy;
 use super::{Cost, Row, Survey, Value};
 use crate::PAGE_LIMIT;
 
+/// So many names of a page that nobody knows are shown.
+const NAMES: usize = 20;
+
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.engine, &self.detected) {
@@ -38,25 +41,48 @@ impl fmt::Display for Survey {
             writeln!(f)?;
         }
         self.rows(f)?;
-        let missing: Vec<_> = self.rows.iter().filter_map(Row::missing).collect();
-        if !missing.is_empty() {
+        if self.is_unknown() {
+            return self.names(f);
+        }
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (metric, why) in self.rows.iter().filter_map(Row::missing) {
+            match reasons.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, metrics)) => metrics.push(metric),
+                None => reasons.push((why, vec![metric])),
+            }
+        }
+        if !reasons.is_empty() {
             writeln!(f, "\nmissing")?;
         }
-        // What no row of the catalogue has more to say of fits in one line.
-        let (plain, told): (Vec<_>, Vec<_>) =
-            missing.into_iter().partition(|(_, why)| why.ends_with("does not expose it"));
-        told.iter().try_for_each(|(metric, why)| writeln!(f, "- {metric}: {why}"))?;
-        let Some((_, why)) = plain.first() else { return Ok(()) };
-        let names: Vec<&str> = plain.iter().map(|(metric, _)| *metric).collect();
-        writeln!(f, "- {}: {why}", names.join(", "))
+        reasons.iter().try_for_each(|(why, metrics)| writeln!(f, "- {}: {why}", metrics.join(", ")))
     }
 }
 
 impl Survey {
+    /// Whether nobody knows what page it is: then what it lacks says nothing.
+    fn is_unknown(&self) -> bool {
+        self.engine.is_none() && self.whole_catalogue && self.rows.iter().all(|row| row.missing().is_some())
+    }
+
+    fn names(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<&str> = self.names.iter().take(NAMES).map(String::as_str).collect();
+        match (shown.as_slice(), self.names.len() - shown.len()) {
+            ([], _) => writeln!(f, "the page is empty"),
+            (names, 0) => writeln!(f, "it has {}", names.join(", ")),
+            (names, more) => writeln!(f, "it has {} and {more} more names", names.join(", ")),
+        }?;
+        writeln!(
+            f,
+            "each of them can be targetMetric as it is; a catalogue of your own (--catalogue, docs/catalogue.md) makes an \
+             engine known"
+        )
+    }
+
     fn rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found: Vec<[String; 3]> = self.rows.iter().filter_map(Row::cells).collect();
         if found.is_empty() {
-            return writeln!(f, "\nno metric that was asked for is on this page");
+            let which = if self.whole_catalogue { "of the catalogue" } else { "that was asked for" };
+            return writeln!(f, "\nno metric {which} is on this page");
         }
         let width = |column: usize, least: usize| {
             found.iter().map(|cells| cells[column].chars().count()).fold(least, usize::max)

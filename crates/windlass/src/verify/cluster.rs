@@ -19,7 +19,7 @@ use super::All;
 const PAGE: u32 = 500;
 
 pub(super) async fn read(namespace: Option<&str>, catalogue: &Arc<Catalogue>) -> anyhow::Result<All> {
-    let config = kube::Config::infer().await.context("no cluster: set KUBECONFIG or run inside one")?;
+    let config = crate::cluster().await?;
     let url = config.cluster_url.to_string();
     let client = Client::try_from(windlass_controller::with_timeouts(config))
         .context("the cluster's configuration cannot be used")?;
