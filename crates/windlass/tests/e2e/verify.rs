@@ -77,7 +77,8 @@ fn mistakes_are_refused_and_others_go_on() {
         assert!(table.contains(line), "{line:?} is not in\n{table}");
     }
     assert_eq!(verify(&["-f", "config/rbac"], "").0, 2, "nothing to judge");
-    assert_eq!(verify(&["-f", "-"], "").0, 2, "an empty file");
+    assert_eq!(verify(&["-f", "-"], "").0, 1, "an empty file is unreadable");
+    assert_eq!(verify(&["-f", "no-such-file"], "").0, 1, "and so is one that is not there");
     assert_eq!(verify(&[], "").0, 2, "no file is named");
 }
 
