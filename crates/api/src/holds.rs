@@ -55,19 +55,37 @@ impl Holds {
         warnings: &mut Vec<Warning>,
     ) -> Self {
         let mut holds = Self::default();
-        if let Some(mode) = holds.switch(object, MODE, mode, "is not auto, recommend or paused", warnings) {
-            holds.hold.mode = mode;
-            holds.report("mode", MODE, mode_name(mode).to_owned());
+        let mut broken = Vec::new();
+        match read(object, MODE, mode) {
+            Some(Ok(mode)) => {
+                holds.hold.mode = mode;
+                holds.report("mode", MODE, mode_name(mode).to_owned());
+            }
+            Some(Err(text)) => broken.push((MODE, text, "is not auto, recommend or paused")),
+            None => {}
         }
-        let held = holds.switch(object, HOLD_AT, count, "is not a whole number", warnings);
-        let problem = "is not of the form \"12 until 2026-12-01T08:00Z\"";
-        let overriding = holds.switch(object, OVERRIDE, overriding, problem, warnings);
-        if let Some(key) = holds.unreadable
-            && holds.hold.mode == Mode::Auto
-        {
-            holds.hold.mode = Mode::Paused;
-            holds.report("mode", key, mode_name(Mode::Paused).to_owned());
-        }
+        let held = match read(object, HOLD_AT, count) {
+            Some(Ok(replicas)) => Some(replicas),
+            Some(Err(text)) => {
+                broken.push((HOLD_AT, text, "is not a whole number"));
+                None
+            }
+            None => None,
+        };
+        let overriding = match read(object, OVERRIDE, overriding) {
+            Some(Ok(order)) => Some(order),
+            Some(Err(text)) if held.is_some() => {
+                let sentence = format!("\"{text}\" is ignored: {HOLD_AT} stands above it");
+                warnings.push(Warning::new(OVERRIDE, sentence));
+                None
+            }
+            Some(Err(text)) => {
+                broken.push((OVERRIDE, text, "is not of the form \"12 until 2026-12-01T08:00Z\""));
+                None
+            }
+            None => None,
+        };
+        holds.pause_for(&broken, warnings);
         if let Some(replicas) = held {
             holds.hold.order = Some(Order { replicas, until: None });
             holds.report("hold-at", HOLD_AT, replicas.to_string());
@@ -88,28 +106,36 @@ impl Holds {
         holds
     }
 
-    fn switch<T>(
-        &mut self,
-        object: &PodAutoscaler,
-        key: &'static str,
-        parse: impl Fn(&str) -> Option<T>,
-        problem: &str,
-        warnings: &mut Vec<Warning>,
-    ) -> Option<T> {
-        let text = object.metadata.annotations.as_ref()?.get(key)?;
-        let parsed = parse(text.trim());
-        if parsed.is_none() {
-            self.unreadable.get_or_insert(key);
-            let sentence =
-                format!("\"{text}\" {problem}; the target is paused until it is mended or removed");
-            warnings.push(Warning::new(key, sentence));
+    /// Pauses for switches that cannot be read, given with their text and what is wrong, unless another mode holds already.
+    fn pause_for(&mut self, broken: &[(&'static str, &str, &str)], warnings: &mut Vec<Warning>) {
+        let Some((first, ..)) = broken.first() else { return };
+        let consequence = if self.hold.mode == Mode::Auto {
+            self.hold.mode = Mode::Paused;
+            self.unreadable = Some(first);
+            self.settings.clear();
+            self.report("mode", first, mode_name(Mode::Paused).to_owned());
+            "the target is paused until it is mended or removed"
+        } else {
+            "it is not honoured"
+        };
+        for (key, text, problem) in broken {
+            warnings.push(Warning::new(*key, format!("\"{text}\" {problem}; {consequence}")));
         }
-        parsed
     }
 
     fn report(&mut self, name: &str, key: &'static str, value: String) {
         self.settings.push(Setting { name: name.to_owned(), value, origin: Origin::Annotation(key) });
     }
+}
+
+/// What a switch says, or its text if that cannot be read; `None` if it is not set.
+fn read<'a, T>(
+    object: &'a PodAutoscaler,
+    key: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<Result<T, &'a str>> {
+    let text = object.metadata.annotations.as_ref()?.get(key)?;
+    Some(parse(text.trim()).ok_or(text))
 }
 
 fn mode(text: &str) -> Option<Mode> {

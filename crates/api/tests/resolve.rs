@@ -488,11 +488,21 @@ fn a_switch_that_cannot_be_read_pauses() {
         assert_eq!((resolved.policy.hold, resolved.overriding), (paused, None));
         assert_eq!(resolved.unreadable_switch, Some(key));
     }
-    let bad = "windlass.dev/override: \"12\" is not of the form \"12 until 2026-12-01T08:00Z\"; the target is paused until it is mended \
-               or removed";
+    let bad =
+        "windlass.dev/override: \"12\" is not of the form \"12 until 2026-12-01T08:00Z\"; it is not honoured";
     let recommend = "mode = recommend (annotation windlass.dev/mode)";
     let resolved = check(&[(MODE, "recommend"), (OVERRIDE, "12")], KPA, &[recommend], &[bad]);
     assert_eq!(resolved.policy.hold.mode, Mode::Recommend, "it holds as well");
+    assert_eq!(resolved.unreadable_switch, None);
+    let ignored = "windlass.dev/override: \"12\" is ignored: windlass.dev/hold-at stands above it";
+    let hold_at = "hold-at = 6 (annotation windlass.dev/hold-at)";
+    let resolved = check(&[(HOLD_AT, "6"), (OVERRIDE, "12")], KPA, &[hold_at], &[ignored]);
+    let order = Order { replicas: 6, until: None };
+    assert_eq!(resolved.policy.hold, Hold { mode: Mode::Auto, order: Some(order) });
+    let bad = "windlass.dev/hold-at: \"six\" is not a whole number; the target is paused until it is mended or removed";
+    let paused = "mode = paused (annotation windlass.dev/hold-at)";
+    let resolved = check(&[(MODE, "auto"), (HOLD_AT, "six")], KPA, &[paused], &[bad]);
+    assert_eq!(resolved.unreadable_switch, Some(HOLD_AT));
     let bad = "windlass.dev/mode: \"halt\" is not auto, recommend or paused; the target is paused until it is mended or removed";
     let resolved = check(
         &[(MODE, "halt"), (HOLD_AT, "3")],
