@@ -8,7 +8,7 @@ mod watch;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use windlass_api::schedule::InForce;
 use windlass_api::{Resolved, SpecError};
 use windlass_scaling::Instant;
@@ -142,6 +142,14 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// What is wanted of it.
+    pub(crate) fn spec(&self) -> Option<&HorizontalPodAutoscalerSpec> {
+        match self {
+            Self::Create(hpa) | Self::Update(hpa) => hpa.spec.as_ref(),
+            Self::Remove(_) => None,
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use windlass_api::{PodAutoscaler, TargetRef, hpa};
 use windlass_scaling::{Instant, Mode};
@@ -28,7 +28,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 /// After one that somebody came in between of, the watch is given this long.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 
-/// One is created or changed so many times at once, then one time in this span: somebody else may want it otherwise.
+/// One is put back so many times at once, then one time in this span: somebody else may want it otherwise.
 const BURST: u32 = 10;
 const PUT_BACK_EVERY: Duration = Duration::from_secs(30);
 
@@ -55,6 +55,8 @@ struct Writes {
     not_before: Option<Instant>,
     backoff: Duration,
     problem: Option<String>,
+    /// What was written last: the same again puts back what somebody changed.
+    last: Option<HorizontalPodAutoscalerSpec>,
     pace: Pace,
     /// It is changed faster than it is put back.
     contested: bool,
@@ -69,6 +71,7 @@ impl Default for Writes {
             not_before: None,
             backoff: BACKOFF,
             problem: None,
+            last: None,
             pace: Pace::new(BURST, PUT_BACK_EVERY),
             contested: false,
             recommended: None,
@@ -398,11 +401,12 @@ impl Index {
             }
             return;
         }
-        let limited = !matches!(request.change, Change::Remove(_));
-        if limited && !writes.pace.take(now) {
+        let puts_back = request.change.spec().is_some_and(|spec| writes.last.as_ref() == Some(spec));
+        if puts_back && !writes.pace.take(now) {
             writes.contested = true;
             return;
         }
+        writes.contested &= puts_back;
         writes.under_way = true;
         (self.tasks)(Task::Hpa(Box::new(request)));
     }
@@ -421,7 +425,8 @@ impl Index {
         match outcome.and_then(|hpa| agreed(&request.change, hpa)) {
             Ok(hpa) => {
                 let Writes { pace, contested, .. } = *writes;
-                *writes = Writes { pace, contested, ..Writes::default() };
+                let last = request.change.spec().cloned();
+                *writes = Writes { last, pace, contested, ..Writes::default() };
                 match (hpa, &request.change) {
                     (Some(hpa), _) => self.hpas.store(&name, hpa),
                     (None, Change::Remove(uid)) => self.hpa_leaves(&name, uid),
