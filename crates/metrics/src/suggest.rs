@@ -24,9 +24,13 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>, count
 /// Of `names` the one that `wanted` may be a slip of: the most alike, at most two letters apart. None for short names, and
 /// for one that is among them.
 pub fn meant<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distances = names.into_iter().map(|name| (edit_distance(wanted, name), name));
-    let (distance, name) = distances.min()?;
-    (wanted.len() > 4 && (1..=2).contains(&distance)).then_some(name)
+    const MOST: usize = 2;
+    if wanted.len() <= 4 {
+        return None;
+    }
+    let near = names.into_iter().filter(|name| name.len().abs_diff(wanted.len()) <= MOST);
+    let (distance, name) = near.map(|name| (edit_distance(wanted, name), name)).min()?;
+    (distance <= MOST && name != wanted).then_some(name)
 }
 
 /// How many letters must be put in, taken out or replaced to make `b` of `a` (Levenshtein 1966).
@@ -63,6 +67,7 @@ mod tests {
         for (wanted, name) in [
             ("runing", Some("running")),
             ("waitign", Some("waiting")),
+            ("Running", Some("running")),
             ("running", None),
             ("runs", None),
             ("my_queue_depth", None),

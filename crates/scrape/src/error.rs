@@ -119,8 +119,10 @@ impl ScrapeError {
 
     /// What a page that cannot be read is, as far as its beginning tells.
     pub(crate) fn of_page(error: PageError, page: &[u8]) -> Self {
+        // A sample may begin with a brace, too; its page has comments.
+        let comments = || page.windows(2).any(|pair| pair == b"\n#");
         match page.trim_ascii_start().first() {
-            Some(b'{' | b'[') => Self::Foreign("JSON"),
+            Some(b'{' | b'[') if !comments() => Self::Foreign("JSON"),
             Some(b'<') => Self::Foreign("HTML"),
             _ => Self::Page(error),
         }

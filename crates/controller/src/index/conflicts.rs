@@ -177,16 +177,17 @@ impl<'a> Claim<'a> {
 }
 
 fn with_rivals(key: &Key, target: &TargetRef, rivals: &[String]) -> Conflict {
-    let (rivals, them) = (rivals.join(" and "), if rivals.len() > 1 { "they are" } else { "it is" });
-    let name = &key.name;
+    let (them, both, two) =
+        if rivals.len() > 1 { ("they are", "all", "them") } else { ("it is", "both", "the two") };
+    let (rivals, name) = (rivals.join(" and "), &key.name);
     let message = format!(
-        "{rivals} and PodAutoscaler {name} both scale {target}: nothing is written for PodAutoscaler {name} while {them} \
-         there; delete one of the two"
+        "{rivals} and PodAutoscaler {name} {both} scale {target}: nothing is written for PodAutoscaler {name} while {them} \
+         there; keep one of {two}"
     );
     Conflict { yields: true, message }
 }
 
-/// The same sentence on both objects, and on the older one of all that are younger.
+/// The same sentence on both objects; on the older one it names all that are younger.
 fn all(older: &str, younger: &[&str], target: &TargetRef) -> String {
     let (both, write, two) =
         if younger.len() > 1 { ("all", "write", "them") } else { ("both", "writes", "the two") };

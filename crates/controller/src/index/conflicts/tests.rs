@@ -165,7 +165,7 @@ async fn a_native_autoscaler_is_not_fought() {
     let found = conflict(&world, "a").unwrap();
     assert!(found.yields, "whoever is older");
     let expect = "HorizontalPodAutoscaler web and PodAutoscaler a both scale Deployment/engine: nothing is written for \
-                  PodAutoscaler a while it is there; delete one of the two";
+                  PodAutoscaler a while it is there; keep one of the two";
     assert_eq!(found.message, expect);
     world.index.rival_seen(hpa, "ns", "web", &rival("apps/v1", "another", None));
     assert_eq!(conflict(&world, "a"), None, "it turned to another target");
