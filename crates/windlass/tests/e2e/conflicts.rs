@@ -60,16 +60,17 @@ async fn other_autoscalers_are_not_fought() {
         .await;
     namespace.apply(&autoscaler("pa", "Deployment/engine", "KPA", (4, 10))).await;
     let trajectory = namespace.record("engine");
-    let both = "HorizontalPodAutoscaler web and ScaledObject queue and PodAutoscaler pa both scale Deployment/engine";
+    let all =
+        "HorizontalPodAutoscaler web and ScaledObject queue and PodAutoscaler pa all scale Deployment/engine";
     let mut message = String::new();
     for _ in 0..50 {
         message = namespace.condition("pa", CONFLICT, "False", CONFLICT).await;
-        if message.starts_with(both) {
+        if message.starts_with(all) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(message.starts_with(both), "{message}");
+    assert!(message.starts_with(all), "{message}");
     namespace.kubectl(&["delete", "hpa", "web"]).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(trajectory.replicas(), [2], "{:?}", trajectory.timed());
