@@ -74,8 +74,17 @@ async fn an_order_is_obeyed_at_once_though_the_engines_are_silent() {
     assert!(message.contains("14 is outside of minReplicas 1 and maxReplicas 10"), "{message}");
     namespace.order("hold-at=3").await;
     namespace.ready("engine", 3).await;
-    let message = namespace.condition("pa", "Held", "True", "HoldAt").await;
-    assert!(message.starts_with("held by windlass.dev/hold-at 3: holding 3"), "{message}");
+    let held = "held by windlass.dev/hold-at 3: holding 3";
+    let mut message = String::new();
+    // The status may still tell of the order before.
+    for _ in 0..50 {
+        message = namespace.condition("pa", "Held", "True", "HoldAt").await;
+        if message.starts_with(held) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(message.starts_with(held), "{message}");
     // Somebody switches it off by hand: the order says otherwise.
     namespace.kubectl(&["scale", "deployment", "engine", "--replicas=0"]).await;
     namespace.ready("engine", 3).await;
